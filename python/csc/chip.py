@@ -1,0 +1,107 @@
+"""The chip's block engine at register and clock level.
+
+What the registers do, and when, is described in CHIP.md.
+"""
+
+from __future__ import annotations
+
+from operator import index
+from typing import SupportsIndex
+
+from csc._csc import ffi, lib
+
+_KNOWN = ("cs1",)
+_OFFSET_MAX = 2**32 - 1
+_VALUE_MIN, _VALUE_MAX = -(2**31), 2**32 - 1
+_CLOCKS_MAX = 2**63 - 1
+
+
+def _check_int(name: str, value: SupportsIndex, low: int, high: int) -> int:
+    """Return `value` as an int within low..high, or say in one sentence what is wrong."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}.") from None
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, got {number}.")
+    return number
+
+
+class Chip:
+    """One block engine, driven one bus access or one clock at a time.
+
+    A read or a write takes exactly one clock; nothing else makes time pass except `step` and
+    `reset`. Offsets count from the base address of the engine.
+
+    >>> chip = Chip("cs1")
+    >>> chip.write(0x01C, 1)  # MATRIX_SIZE: 1x1 matrices
+    >>> chip.write(0x100, 6)  # A(0,0)
+    >>> chip.write(0x300, -7)  # B(0,0)
+    >>> chip.write(0x000, 1)  # CTRL: start
+    >>> while chip.read(0x000):  # CTRL reads 0 at the end of the run
+    ...     pass
+    >>> chip.read(0x500) - 2**32  # C(0,0)
+    -42
+    >>> chip.clock
+    9
+    """
+
+    def __init__(self, name: str = "cs1") -> None:
+        """Power up the chip called `name`.
+
+        Raises:
+            ValueError: there is no model of that name.
+        """
+        if name not in _KNOWN:
+            known = ", ".join(repr(each) for each in _KNOWN)
+            raise ValueError(f"There is no chip called {name!r}; the known chips are: {known}.")
+        self.name = name
+        self._memory = ffi.new("uint64_t[]", (lib.csc_sim_cs1_sizeof() + 7) // 8)
+        self._sim = ffi.cast("csc_sim_cs1_t *", self._memory)
+        lib.csc_sim_cs1_init(self._sim)
+
+    def __repr__(self) -> str:
+        return f"<Chip {self.name!r} at clock {self.clock}>"
+
+    def write(self, offset: SupportsIndex, value: SupportsIndex) -> None:
+        """Pass one clock in which `value` is written; it takes effect at the end of the clock.
+
+        Args:
+            offset: byte offset from the engine's base, 0 to 2**32 - 1; only the low 12 bits count.
+            value: 0 to 2**32 - 1, or a negative int32, which is written as two's complement.
+        """
+        place = _check_int("offset", offset, 0, _OFFSET_MAX)
+        word = _check_int("value", value, _VALUE_MIN, _VALUE_MAX) & _VALUE_MAX
+        lib.csc_sim_cs1_write(self._sim, place, word)
+
+    def read(self, offset: SupportsIndex) -> int:
+        """Pass one clock and return what a read in that clock sees, 0 to 2**32 - 1.
+
+        Args:
+            offset: byte offset from the engine's base, 0 to 2**32 - 1; only the low 12 bits count.
+        """
+        return lib.csc_sim_cs1_read(self._sim, _check_int("offset", offset, 0, _OFFSET_MAX))
+
+    def step(self, clocks: SupportsIndex = 1) -> None:
+        """Pass `clocks` clocks with an idle bus."""
+        lib.csc_sim_cs1_step(self._sim, _check_int("clocks", clocks, 0, _CLOCKS_MAX))
+
+    def reset(self, clocks: SupportsIndex = 1) -> None:
+        """Hold reset for `clocks` clocks; the contents of A, B and C survive.
+
+        Clock 0 is the first clock after the first reset: a first reset that comes before anything
+        else takes no time, every later one advances `clock`.
+        """
+        lib.csc_sim_cs1_reset(self._sim, _check_int("clocks", clocks, 0, _CLOCKS_MAX))
+
+    @property
+    def clock(self) -> int:
+        """The number of the current clock, 0 at power-up."""
+        return lib.csc_sim_cs1_clock(self._sim)
+
+    @property
+    def irq(self) -> bool:
+        """Whether the interrupt output is high in the current clock."""
+        return bool(lib.csc_sim_cs1_irq(self._sim))
