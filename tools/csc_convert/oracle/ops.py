@@ -1,0 +1,204 @@
+"""The ops of SPEC.md section 3 as pure functions on integer NumPy arrays.
+
+One sequence per call; T is the length of the sequence, R the number of rows.
+Arrays hold the true columns only (no padding).  Results have the dtype of the
+output tensor, given as ``out_dtype`` where the op leaves a choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .arithmetic import (
+    EXP,
+    RS,
+    IntLike,
+    Ints,
+    as_int64,
+    clamp,
+    matmul_exact,
+    mean8,
+    rq,
+    rsqrt,
+)
+
+BLOCK = 8
+WIDE_MIN, WIDE_MAX = -4096, 4095
+ATTENTION_ROWS = 512  # rows of scores held at once, only to bound memory
+
+Array = npt.NDArray[np.integer]
+Dtype = npt.DTypeLike
+
+
+def up8(n: int) -> int:
+    """n rounded up to a multiple of 8."""
+    return (n + 7) // 8 * 8
+
+
+def store(values: Ints, dtype: Dtype) -> Array:
+    """values clamped to the limits of dtype, in dtype."""
+    limits = np.iinfo(dtype)
+    return clamp(values, int(limits.min), int(limits.max)).astype(dtype)
+
+
+def pack_blocks(w: Array) -> Array:
+    """int8 [K][N] -> blob layout int8 [up8(N)/8][up8(K)/8][8][8] (section 1.4)."""
+    k, n = w.shape
+    padded = np.zeros((up8(n), up8(k)), np.int8)
+    padded[:n, :k] = np.asarray(w).T
+    blocks = padded.reshape(up8(n) // BLOCK, BLOCK, up8(k) // BLOCK, BLOCK)
+    return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
+
+
+def unpack_blocks(blocks: Array, k: int, n: int) -> Array:
+    """Blob layout int8 [up8(N)/8][up8(K)/8][8][8] -> int8 [K][N]."""
+    n_blocks, k_blocks = blocks.shape[:2]
+    rows = blocks.transpose(0, 2, 1, 3).reshape(n_blocks * BLOCK, k_blocks * BLOCK)
+    return np.ascontiguousarray(rows[:n, :k].T)
+
+
+def split_requant(packed: IntLike) -> tuple[Ints, Ints]:
+    """multiplier + 65536 * shift -> (multiplier, shift), any shape."""
+    packed = as_int64(packed)
+    return packed & 0xFFFF, packed >> 16
+
+
+def embed(
+    ids: Array,
+    types: Array | None,
+    word: Array,
+    word_multiplier: Array,
+    position: Array,
+    type_table: Array | None,
+    shift: int,
+) -> Array:
+    """EMBED (3.1): ids int32 [T] -> int16 [T][C]; the ids must be in range."""
+    ids = as_int64(ids)
+    scaled = as_int64(word)[ids] * as_int64(word_multiplier)[ids][:, None]
+    total = RS(scaled, shift) + as_int64(position)[: len(ids)]
+    if types is not None and type_table is not None:
+        total = total + as_int64(type_table)[as_int64(types)]
+    return store(total, np.int16)
+
+
+def layernorm_normalize(x: Array, epsilon: int) -> Ints:
+    """The normalized values of LAYERNORM: x int16 [R][C] -> int64 [R][C], 10 fractional bits."""
+    x = as_int64(x)
+    width = x.shape[1]
+    total = x.sum(axis=1)
+    variance = width * (x * x).sum(axis=1) - total * total
+    r, h = rsqrt(variance + epsilon)
+    deviation = width * x - total[:, None]
+    return clamp(RS(deviation * r[:, None], 12 + h[:, None]), -32767, 32767)
+
+
+def layernorm(
+    x: Array, affine: Array, epsilon: int, shift: int, zero_point: int, out_dtype: Dtype
+) -> Array:
+    """One output of LAYERNORM (3.2): x int16 [R][C], affine int32 [C][2] (offset, gain)."""
+    offset, gain = as_int64(affine)[:, 0], as_int64(affine)[:, 1]
+    normalized = layernorm_normalize(x, epsilon)
+    return store(RS(normalized * gain + offset, shift) + zero_point, out_dtype)
+
+
+def gemm(
+    x: Array,
+    weights: Array,
+    requant: Array,
+    table: Array | None,
+    n: int,
+    zero_point: int,
+    clamp_low: int,
+    clamp_high: int,
+    out_dtype: Dtype,
+) -> Array:
+    """GEMM (3.3): x int8/int16 [R][K], weights in blob layout, requant int32 [up8(N)][2]."""
+    values = as_int64(x)
+    if x.dtype == np.int16:
+        values = clamp(values, WIDE_MIN, WIDE_MAX)
+    w = unpack_blocks(weights, x.shape[1], n)
+    bias = as_int64(requant)[:n, 0]
+    multiplier, shift = split_requant(as_int64(requant)[:n, 1])
+    acc = bias + matmul_exact(values, w)
+    u = clamp(rq(acc, multiplier, shift) + zero_point, clamp_low, clamp_high)
+    if table is not None:
+        return np.asarray(table)[u].astype(out_dtype)
+    return u.astype(out_dtype)
+
+
+def attention_head(
+    q: Ints, k: Ints, v: Ints, visible: npt.NDArray[np.bool_], score: int, context: int
+) -> Ints:
+    """One head of ATTENTION: q [I][D], k, v [T][D] -> int64 [I][D] before zero point and clamp.
+
+    ``score`` and ``context`` are the packed entries of head_requant.
+    """
+    score_multiplier, score_shift = split_requant(score)
+    context_multiplier, context_shift = split_requant(context)
+    weights = np.zeros((len(q), len(k)), np.int64)
+    if visible.any():
+        scores = matmul_exact(q, k[visible].T)
+        below_top = scores.max(axis=1, keepdims=True) - scores
+        index = np.minimum(rq(below_top, score_multiplier, score_shift), 255)
+        weights[:, visible] = EXP[index]
+    contexts = matmul_exact(weights, v)
+    means = mean8(contexts, weights.sum(axis=1, keepdims=True))
+    return rq(means, context_multiplier, context_shift)
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    head_requant: Array,
+    heads: int,
+    head_dim: int,
+    q_column: int,
+    k_column: int,
+    v_column: int,
+    zero_point: int,
+    out_dtype: Dtype,
+) -> Array:
+    """ATTENTION (3.4): q, k, v int8 [T][..], mask uint8 [T] or None -> [T][H*D]."""
+    length = len(q)
+    q, k, v = as_int64(q), as_int64(k), as_int64(v)
+    visible = np.ones(length, bool) if mask is None else np.asarray(mask) != 0
+    out = np.zeros((length, heads * head_dim), np.int64)
+    for head in range(heads):
+        start = head * head_dim
+        columns = [slice(c + start, c + start + head_dim) for c in (q_column, k_column, v_column)]
+        score, context = (int(entry) for entry in head_requant[head])
+        for row in range(0, length, ATTENTION_ROWS):
+            rows = slice(row, min(row + ATTENTION_ROWS, length))
+            out[rows, start : start + head_dim] = attention_head(
+                q[rows, columns[0]], k[:, columns[1]], v[:, columns[2]], visible, score, context
+            )
+    return store(out + zero_point, out_dtype)
+
+
+def add(a: Array, b: Array, multiplier_a: int, multiplier_b: int, shift: int) -> Array:
+    """ADD (3.5): int16 [R][C] and int16 [R][C] -> int16 [R][C]."""
+    total = as_int64(a) * multiplier_a + as_int64(b) * multiplier_b
+    return store(RS(total, shift), np.int16)
+
+
+def pool(
+    x: Array,
+    mask: Array | None,
+    mean: bool,
+    multiplier: int,
+    shift: int,
+    zero_point_in: int,
+    zero_point: int,
+    out_dtype: Dtype,
+) -> Array:
+    """POOL (3.6): x int8/int16 [T][C] -> [1][C]; mean is false for FIRST."""
+    values = as_int64(x) - zero_point_in
+    if mean:
+        visible = np.ones(len(x), bool) if mask is None else np.asarray(mask) != 0
+        m = mean8(values[visible].sum(axis=0), int(visible.sum()))
+    else:
+        m = values[0] * 256
+    return store(rq(m, multiplier, shift) + zero_point, out_dtype)[None, :]
