@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-#include "../gen/cs1_regs.h"
-#include "../include/csc_sim.h"
+#include "cs1_regs.h"
+#include "csc_sim.h"
 
 typedef enum {
   CSC_SIM_CS1_STATE_IDLE,      // looks at CTRL
