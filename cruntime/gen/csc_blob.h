@@ -15,7 +15,7 @@
 #define CSC_HEADER_BYTES 192  // header and section table together, padded
 #define CSC_TABLE_ENTRIES 1024  // entries of an activation table
 #define CSC_MAX_LENGTH 8192  // largest planned sequence length
-#define CSC_MAX_OPS 4096  // largest number of ops
+#define CSC_MAX_OPS 2048  // largest number of ops
 #define CSC_MAX_TENSORS 16384  // largest number of tensors
 #define CSC_MAX_K_S8 65528  // largest K of a GEMM with int8 input
 #define CSC_MAX_K_S16 2048  // largest K of a GEMM with int16 input

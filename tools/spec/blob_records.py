@@ -15,7 +15,7 @@ CONSTANTS = {
     "HEADER_BYTES": (192, "header and section table together, padded"),
     "TABLE_ENTRIES": (1024, "entries of an activation table"),
     "MAX_LENGTH": (8192, "largest planned sequence length"),
-    "MAX_OPS": (4096, "largest number of ops"),
+    "MAX_OPS": (2048, "largest number of ops"),
     "MAX_TENSORS": (16384, "largest number of tensors"),
     "MAX_K_S8": (65528, "largest K of a GEMM with int8 input"),
     "MAX_K_S16": (2048, "largest K of a GEMM with int16 input"),

@@ -15,7 +15,11 @@ import blob_records as records
 ROOT = Path(__file__).resolve().parents[2]
 C_HEADER = ROOT / "cruntime" / "gen" / "csc_blob.h"
 C_TABLES = ROOT / "cruntime" / "gen" / "csc_tables.h"
-PYTHON = ROOT / "tools" / "csc_convert" / "blob_format.py"
+C_CRC = ROOT / "cruntime" / "gen" / "csc_crc_table.h"
+PYTHON = [
+    ROOT / "tools" / "csc_convert" / "blob_format.py",
+    ROOT / "python" / "csc" / "_blob_format.py",
+]
 SPEC = ROOT / "SPEC.md"
 
 C_TYPES = {"u8": "uint8_t", "u16": "uint16_t", "i16": "int16_t", "u32": "uint32_t", "i32": "int32_t"}
@@ -85,7 +89,7 @@ def c_array(kind: str, name: str, values: list[int]) -> list[str]:
     """Return the lines of a constant array, twelve numbers a line."""
     lines = [f"static const {kind} {name}[{len(values)}] = {{"]
     for start in range(0, len(values), 12):
-        lines.append("    " + ", ".join(str(v) for v in values[start : start + 12]) + ",")
+        lines.append("    " + ", ".join(c_number(v) for v in values[start : start + 12]) + ",")
     return [*lines, "};"]
 
 
@@ -98,6 +102,22 @@ def c_tables() -> str:
     out += ["", "// csc_rsqrt_table[i] = round_half_up(2^22 / sqrt(512 * i + 16640))"]
     out += c_array("uint16_t", "csc_rsqrt_table", rsqrt_table())
     out += ["", "#endif", ""]
+    return "\n".join(out)
+
+
+def crc_table() -> list[int]:
+    """Return the 256 entries of the byte-wise CRC-32 of IEEE 802.3 (reflected 0xEDB88320)."""
+    table = list(range(256))
+    for _ in range(8):
+        table = [(entry >> 1) ^ (0xEDB88320 if entry & 1 else 0) for entry in table]
+    return table
+
+
+def c_crc() -> str:
+    """Return the text of csc_crc_table.h."""
+    out = [f"// {NOTE.replace('blob_records.py', 'the CRC of SPEC.md')}", ""]
+    out += ["#ifndef CSC_GEN_CRC_TABLE_H", "#define CSC_GEN_CRC_TABLE_H", "", "#include <stdint.h>"]
+    out += ["", *c_array("uint32_t", "csc_crc_table", crc_table()), "", "#endif", ""]
     return "\n".join(out)
 
 
@@ -185,7 +205,8 @@ def main() -> int:
     texts = {
         C_HEADER: c_header(),
         C_TABLES: c_tables(),
-        PYTHON: python_module(),
+        C_CRC: c_crc(),
+        **dict.fromkeys(PYTHON, python_module()),
         SPEC: spec_text(SPEC.read_text()),
     }
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]

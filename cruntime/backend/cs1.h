@@ -1,0 +1,12 @@
+// cs1.h: the backend that gives every matrix product to a CS1 block engine.
+
+#ifndef CSC_BACKEND_CS1_H
+#define CSC_BACKEND_CS1_H
+
+#include "cs1_driver.h"
+#include "products.h"
+
+// Fills *products with the engine's products; the backend keeps pointers to both arguments.
+csc_backend_t csc_cs1_backend(csc_products_t *products, csc_cs1_t *driver);
+
+#endif

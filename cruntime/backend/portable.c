@@ -1,0 +1,43 @@
+// portable.c: the reference backend; its products are the portable kernels.
+
+#include "kernels.h"
+#include "products.h"
+
+static csc_status_t blocks_s8(void *ctx, const int8_t *x, size_t x_stride, uint32_t rows,
+                              const int8_t *w, uint32_t k_blocks, uint32_t n_blocks,
+                              int32_t *acc) {
+  (void)ctx;
+  csc_matmul_blocks_s8(x, x_stride, rows, w, k_blocks, n_blocks, acc);
+  return CSC_OK;
+}
+
+static csc_status_t blocks_s16(void *ctx, const int16_t *x, size_t x_stride, uint32_t rows,
+                               const int8_t *w, uint32_t k_blocks, uint32_t n_blocks,
+                               int32_t *acc) {
+  (void)ctx;
+  csc_matmul_blocks_s16(x, x_stride, rows, w, k_blocks, n_blocks, acc);
+  return CSC_OK;
+}
+
+static csc_status_t nt_s8(void *ctx, const int8_t *a, size_t a_stride, uint32_t rows,
+                          const int8_t *b, size_t b_stride, uint32_t columns, uint32_t depth,
+                          int32_t *acc, size_t acc_stride) {
+  (void)ctx;
+  csc_matmul_nt_s8(a, a_stride, rows, b, b_stride, columns, depth, acc, acc_stride);
+  return CSC_OK;
+}
+
+static csc_status_t nn_u8s8(void *ctx, const uint8_t *p, size_t p_stride, uint32_t rows,
+                            const int8_t *v, size_t v_stride, uint32_t depth, uint32_t columns,
+                            int32_t *acc, size_t acc_stride) {
+  (void)ctx;
+  csc_matmul_nn_u8s8(p, p_stride, rows, v, v_stride, depth, columns, acc, acc_stride);
+  return CSC_OK;
+}
+
+csc_backend_t csc_portable_backend(void) {
+  static const csc_products_t products = {NULL, blocks_s8, blocks_s16, nt_s8, nn_u8s8};
+  // csc_ops_run only reads its context; the cast lets one signature serve all backends.
+  csc_backend_t backend = {(void *)(uintptr_t)&products, csc_ops_run};
+  return backend;
+}

@@ -1,0 +1,134 @@
+// csc.h: the whole public face of the CSC runtime.
+//
+// The runtime executes a blob (SPEC.md) in integers. It allocates nothing, keeps no state of its
+// own, uses no float and needs no libc beyond memcpy and memset. The caller owns
+// every byte: the blob (read only, may lie in flash), a csc_model_t view of it, and one arena.
+//
+//   csc_model_t model;
+//   csc_load_model(&model, blob, blob_bytes, &error);      // checks everything, once
+//   ... an arena of csc_arena_bytes(&model) bytes, aligned to CSC_ALIGN ...
+//   csc_job_t job = {.model = &model, .arena = arena, .arena_bytes = n, .length = tokens,
+//                    .backend = &backend};
+//   csc_start(&job, &error);                               // checks sizes, fills optional inputs
+//   memcpy(csc_tensor_data(&model, arena, input), ids, tokens * sizeof(int32_t));
+//   csc_run(&job, &error);                                 // runs all ops
+//
+// A csc_model_t may be shared by any number of threads; each needs an arena of its own.
+
+#ifndef CSC_H
+#define CSC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "csc_blob.h"
+
+#if defined(__GNUC__)
+#define CSC_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define CSC_MUST_CHECK
+#endif
+
+typedef enum {
+  CSC_OK = 0,
+  CSC_ERR_ARGUMENT,      // a null pointer, or a call out of order
+  CSC_ERR_ALIGNMENT,     // blob or arena is not aligned to CSC_ALIGN
+  CSC_ERR_TRUNCATED,     // need: bytes the blob says it has; have: bytes given
+  CSC_ERR_MAGIC,         // not a CSC blob
+  CSC_ERR_VERSION,       // need: version this reader takes; have: the blob's, 65536 * major + minor
+  CSC_ERR_HEADER_CRC,    // need: CRC computed; have: CRC stored
+  CSC_ERR_SECTION_CRC,   // index: section kind; need: CRC computed; have: CRC stored
+  CSC_ERR_HEADER,        // index: byte offset of the bad header field
+  CSC_ERR_SECTION,       // index: section kind whose place or size is wrong
+  CSC_ERR_TENSOR,        // index: tensor; item: byte offset of the bad field in its record
+  CSC_ERR_OP,            // index: op; item: byte offset of the bad field in its record
+  CSC_ERR_OPERAND,       // index: op; item: operand whose tensor does not fit (SPEC.md, rule 9)
+  CSC_ERR_WEIGHTS,       // index: op; item: operand whose weights hold a forbidden value
+  CSC_ERR_DATA_FLOW,     // index: op (or tensor, for an output); item: operand (SPEC.md, rule 12)
+  CSC_ERR_ARENA,         // need: bytes of arena; have: bytes given
+  CSC_ERR_LENGTH,        // need: largest length; have: length given
+  CSC_ERR_TOKEN,         // index: op; item: token position; need: rows of the table; have: the id
+  CSC_ERR_BUS,           // index: op; the chip's bus reported an error
+  CSC_ERR_CHIP_TIMEOUT,  // index: op; the chip did not finish within its limit
+} csc_status_t;
+
+// What went wrong and where; fields a status does not name are 0. Filled only on failure.
+typedef struct {
+  csc_status_t status;
+  uint32_t index;
+  uint32_t item;
+  int64_t need;
+  int64_t have;
+} csc_error_t;
+
+// A checked, read-only view of a blob. Valid as long as the blob's bytes stay in place.
+typedef struct {
+  const csc_blob_header_t *header;
+  const csc_blob_op_t *ops;          // [header->op_count]
+  const csc_blob_tensor_t *tensors;  // [header->tensor_count]
+  const char *strings;               // names, see csc_name
+  const char *metadata;              // JSON, [metadata_bytes], padded with zero bytes
+  const uint8_t *weights;            // start of the WEIGHTS section
+  uint32_t metadata_bytes;
+} csc_model_t;
+
+// One op as a backend sees it.
+typedef struct {
+  const csc_model_t *model;
+  const csc_blob_op_t *op;
+  uint8_t *arena;
+  uint32_t index;   // number of the op
+  uint32_t length;  // T of this run
+} csc_call_t;
+
+// Executes ops. `run_op` gets checked operands only; on failure it fills *error and returns its
+// status. A backend gives the bits of SPEC.md or an error, never anything else.
+typedef struct {
+  void *ctx;
+  csc_status_t (*run_op)(void *ctx, const csc_call_t *call, csc_error_t *error);
+} csc_backend_t;
+
+// Called before (done = 0) and after (done = 1) every op: clocks, counters, traces.
+typedef struct {
+  void *ctx;
+  void (*on_op)(void *ctx, const csc_call_t *call, int done);
+} csc_hook_t;
+
+// One run: what the caller brings. `hook` may be null.
+typedef struct {
+  const csc_model_t *model;
+  uint8_t *arena;                // aligned to CSC_ALIGN
+  size_t arena_bytes;            // >= csc_arena_bytes(model)
+  uint32_t length;               // T: 1 .. max_length
+  const csc_backend_t *backend;  // for example csc_portable_backend()
+  const csc_hook_t *hook;
+} csc_job_t;
+
+// Checks the blob (SPEC.md, section 4) and fills *model. `blob` must be aligned to CSC_ALIGN.
+// Cost: one pass over all bytes. On failure *model is not usable.
+CSC_MUST_CHECK csc_status_t csc_load_model(csc_model_t *model, const void *blob, size_t bytes,
+                                           csc_error_t *error);
+
+// Bytes of arena a run needs, the same for every length.
+size_t csc_arena_bytes(const csc_model_t *model);
+
+// The zero-ended name at `offset` of STRINGS.
+const char *csc_name(const csc_model_t *model, uint32_t offset);
+
+// Address of an arena tensor: inputs may be written after csc_start, outputs read after csc_run.
+void *csc_tensor_data(const csc_model_t *model, uint8_t *arena, uint32_t tensor);
+
+// Checks arena and length and fills optional inputs with their default values.
+CSC_MUST_CHECK csc_status_t csc_start(const csc_job_t *job, csc_error_t *error);
+
+// Runs all ops. Call csc_start and write the inputs first; one csc_start serves one csc_run,
+// since inputs may be overwritten by the run.
+CSC_MUST_CHECK csc_status_t csc_run(const csc_job_t *job, csc_error_t *error);
+
+// The reference backend: portable C on the CPU. Needs no set-up.
+csc_backend_t csc_portable_backend(void);
+
+// A short name such as "CSC_ERR_MAGIC".
+const char *csc_status_name(csc_status_t status);
+
+#endif

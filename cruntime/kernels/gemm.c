@@ -1,0 +1,63 @@
+#include <string.h>
+
+#include "kernels.h"
+
+// One block product for one row: acc[n] += sum of x[k] * w[n][k], 8 x 8.
+static inline void multiply_block_s8(const int8_t *x, const int8_t *w, int32_t *acc) {
+  for (int n = 0; n < 8; n++) {
+    int32_t sum = 0;
+    for (int k = 0; k < 8; k++) sum += (int16_t)x[k] * (int16_t)w[8 * n + k];
+    acc[n] += sum;
+  }
+}
+
+static inline void multiply_block_s16(const int16_t *x, const int8_t *w, int32_t *acc) {
+  for (int n = 0; n < 8; n++) {
+    int32_t sum = 0;
+    for (int k = 0; k < 8; k++) {
+      sum += (int32_t)csc_clamp(x[k], CSC_WIDE_MIN, CSC_WIDE_MAX) * w[8 * n + k];
+    }
+    acc[n] += sum;
+  }
+}
+
+void csc_matmul_blocks_s8(const int8_t *x, size_t x_stride, uint32_t rows, const int8_t *w,
+                          uint32_t k_blocks, uint32_t n_blocks, int32_t *acc) {
+  size_t outputs = (size_t)n_blocks * 8;
+  memset(acc, 0, rows * outputs * sizeof *acc);
+  for (uint32_t n = 0; n < n_blocks; n++) {
+    for (uint32_t k = 0; k < k_blocks; k++, w += 64) {
+      for (uint32_t r = 0; r < rows; r++) {
+        multiply_block_s8(x + r * x_stride + k * 8, w, acc + r * outputs + n * 8);
+      }
+    }
+  }
+}
+
+void csc_matmul_blocks_s16(const int16_t *x, size_t x_stride, uint32_t rows, const int8_t *w,
+                           uint32_t k_blocks, uint32_t n_blocks, int32_t *acc) {
+  size_t outputs = (size_t)n_blocks * 8;
+  memset(acc, 0, rows * outputs * sizeof *acc);
+  for (uint32_t n = 0; n < n_blocks; n++) {
+    for (uint32_t k = 0; k < k_blocks; k++, w += 64) {
+      for (uint32_t r = 0; r < rows; r++) {
+        multiply_block_s16(x + r * x_stride + k * 8, w, acc + r * outputs + n * 8);
+      }
+    }
+  }
+}
+
+static int64_t look_up(const void *table, csc_dtype_t dtype, int64_t index) {
+  return dtype == CSC_DTYPE_INT8 ? ((const int8_t *)table)[index] : ((const int16_t *)table)[index];
+}
+
+// |acc| <= 2^30 and |bias| < 2^30, so their sum fits int32 (SPEC.md, section 3.3).
+void csc_finish_row(const csc_finish_t *finish, const int32_t *acc, size_t outputs,
+                    const csc_out_t *out, size_t row) {
+  for (size_t n = 0; n < outputs; n++) {
+    int32_t sum = acc[n] + finish->requant[2 * n];
+    int64_t u = csc_requant(sum, csc_unpack_scale(finish->requant[2 * n + 1]));
+    u = csc_clamp(u + finish->zero_point, finish->clamp_low, finish->clamp_high);
+    csc_store(out, row, n, finish->table ? look_up(finish->table, out->dtype, u) : u);
+  }
+}

@@ -1,0 +1,53 @@
+"""CSC: the software of the CompactScale int8 AI chip.
+
+>>> import csc
+>>> model = csc.load("model.cscb")                      # doctest: +SKIP
+>>> csc.infer(model, input_ids=[2, 17, 3])["logits"]    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from csc._backend import OpReport
+    from csc.blob import OpInfo, TensorInfo
+    from csc.chip import Chip
+    from csc._convert import ConvertError, convert
+    from csc.errors import ArenaError, BlobError, ChipError, CscError, InputError
+    from csc.model import Model, Result, infer, inspect, load
+    from csc._verify import Verification, verify
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ArenaError": "csc.errors",
+    "BlobError": "csc.errors",
+    "Chip": "csc.chip",
+    "ChipError": "csc.errors",
+    "ConvertError": "csc._convert",
+    "CscError": "csc.errors",
+    "InputError": "csc.errors",
+    "Model": "csc.model",
+    "OpInfo": "csc.blob",
+    "OpReport": "csc._backend",
+    "Result": "csc.model",
+    "TensorInfo": "csc.blob",
+    "Verification": "csc._verify",
+    "convert": "csc._convert",
+    "infer": "csc.model",
+    "inspect": "csc.model",
+    "load": "csc.model",
+    "verify": "csc._verify",
+}
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import csc` stays quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'csc' has no attribute '{name}'")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,91 @@
+"""What executes the ops: the host's CPU, or the CPU with the model of a chip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from csc._csc import ffi, lib
+from csc.blob import OpInfo
+
+OnOp = Callable[[int, bool], None]
+
+
+@dataclass
+class OpReport:
+    """What a chip did for one op, summed over the sequences of a call.
+
+    `blocks` are 8x8x8 block products, `engine_clocks` the clocks the engine multiplied,
+    `bus_reads` and `bus_writes` 32-bit accesses.
+    """
+
+    number: int
+    name: str
+    kind: str
+    blocks: int = 0
+    engine_clocks: int = 0
+    bus_reads: int = 0
+    bus_writes: int = 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def csc_python_on_op(ctx: Any, call: Any, done: int) -> None:
+    """Hand the runtime's hook to the Python backend behind `ctx`."""
+    ffi.from_handle(ctx).on_op(int(call.index), bool(done))
+
+
+class Backend:
+    """The portable C kernels. `on_op(number, done)` is called around every op if given."""
+
+    def __init__(self, ops: list[OpInfo], on_op: OnOp | None = None) -> None:
+        self.report: list[OpReport] = []
+        self.backend = ffi.new("csc_backend_t *", lib.csc_portable_backend())
+        self.hook = self._make_hook(self) if on_op else ffi.NULL
+        self.on_op = on_op
+
+    def _make_hook(self, target: Any) -> Any:
+        self._handle = ffi.new_handle(target)
+        hook = ffi.new("csc_hook_t *")
+        hook.ctx, hook.on_op = self._handle, lib.csc_python_on_op
+        return hook
+
+
+class Cs1Backend(Backend):
+    """The portable kernels with every matrix product on a model of the CS1 block engine."""
+
+    def __init__(self, ops: list[OpInfo], on_op: OnOp | None = None) -> None:
+        super().__init__(ops)
+        self._memory = ffi.new("uint64_t[]", lib.csc_sim_cs1_sizeof() // 8 + 1)
+        self._engine = ffi.cast("csc_sim_cs1_t *", self._memory)
+        lib.csc_sim_cs1_init(self._engine)
+        self._host = ffi.new("csc_host_cs1_t *")
+        lib.csc_host_cs1_init(self._host, self._engine)
+        self.backend = ffi.addressof(self._host, "backend")
+        self.report = [OpReport(op.number, op.name, op.kind) for op in ops]
+        self._next = on_op
+        self.on_op = self._count
+        self.hook = self._make_hook(self)
+        self._before = self._counters()
+
+    def _counters(self) -> tuple[int, int, int, int]:
+        driver = self._host.driver
+        return driver.blocks, driver.engine_clocks, driver.reads, driver.writes
+
+    def _count(self, number: int, done: bool) -> None:
+        now = self._counters()
+        if done:
+            blocks, clocks, reads, writes = (
+                after - before for after, before in zip(now, self._before, strict=True)
+            )
+            entry = self.report[number]
+            entry.blocks += blocks
+            entry.engine_clocks += clocks
+            entry.bus_reads += reads
+            entry.bus_writes += writes
+        self._before = now
+        if self._next:
+            self._next(number, done)
+
+
+BACKENDS: dict[str, type[Backend]] = {"host": Backend, "cs1": Cs1Backend}

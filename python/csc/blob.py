@@ -1,0 +1,182 @@
+"""A checked blob in memory and what its records say."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csc import _blob_format as fmt
+from csc._csc import ffi, lib
+from csc._status import load_error
+from csc.errors import BlobError
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    fmt.Dtype.INT8: np.dtype(np.int8),
+    fmt.Dtype.UINT8: np.dtype(np.uint8),
+    fmt.Dtype.INT16: np.dtype(np.int16),
+    fmt.Dtype.INT32: np.dtype(np.int32),
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a model.
+
+    `shape` holds None where the length of the run stands; `scale` is 0 where the tensor has no
+    single scale, else real = (q - zero_point) * scale.
+    """
+
+    number: int
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...]
+    scale: float
+    zero_point: int
+    optional: bool
+    default: int
+    flags: int
+    storage: str
+    offset: int
+    nbytes: int
+    row_stride: int
+
+
+@dataclass(frozen=True)
+class OpInfo:
+    """One op of a model; `operands` maps the names of SPEC.md to tensor numbers."""
+
+    number: int
+    name: str
+    kind: str
+    operands: dict[str, int]
+    params: dict[str, int]
+    macs_per_row: int
+
+
+def aligned_bytes(count: int) -> NDArray[np.uint8]:
+    """Return `count` zeroed bytes that start at a multiple of 64."""
+    room = np.zeros(count + fmt.ALIGN, dtype=np.uint8)
+    skip = -room.ctypes.data % fmt.ALIGN
+    return room[skip : skip + count]
+
+
+def _read_file(path: Path) -> NDArray[np.uint8]:
+    try:
+        with path.open("rb") as file:
+            data = aligned_bytes(os.fstat(file.fileno()).st_size)
+            got = file.readinto(memoryview(data))
+    except OSError as error:
+        reason = error.strerror or error
+        raise BlobError(f"The blob {path} cannot be read: {reason}; check the path.") from None
+    return data[:got]
+
+
+class Blob:
+    """A blob that has passed every check of the loader; read only, shared between threads."""
+
+    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
+        if isinstance(source, bytes):
+            self.where = "the blob given as bytes"
+            self.data = aligned_bytes(len(source))
+            self.data[:] = np.frombuffer(source, np.uint8)
+        else:
+            self.where = str(source)
+            self.data = _read_file(Path(source))
+        self.data.flags.writeable = False
+        self.view = ffi.new("csc_model_t *")
+        self._check()
+        self.header = self.data[: fmt.HEADER.itemsize].view(fmt.HEADER)[0]
+        self._sections = self._records("SECTION", fmt.HEADER.itemsize, len(fmt.Section))
+        self.tensors = self._read_tensors()
+        self.ops = self._read_ops()
+        self.metadata = self._read_metadata()
+
+    def _check(self) -> None:
+        error = ffi.new("csc_error_t *")
+        pointer = ffi.from_buffer(self.data, require_writable=False)
+        if lib.csc_load_model(self.view, pointer, self.data.size, error):
+            raise load_error(error, memoryview(self.data), self.where)
+
+    def _records(self, name: str, offset: int, count: int) -> NDArray[Any]:
+        record = getattr(fmt, name)
+        end = offset + count * record.itemsize
+        records: NDArray[Any] = self.data[offset:end].view(record)
+        return records
+
+    def section(self, kind: fmt.Section) -> NDArray[np.uint8]:
+        """Return the bytes of a section."""
+        entry = self._sections[kind - 1]
+        return self.data[int(entry["offset"]) : int(entry["offset"]) + int(entry["bytes"])]
+
+    def _name(self, offset: int) -> str:
+        text = self.section(fmt.Section.STRINGS)[offset:].tobytes()
+        return text[: text.index(0)].decode("utf-8", "replace")
+
+    def _read_tensors(self) -> list[TensorInfo]:
+        offset = int(self._sections[fmt.Section.TENSORS - 1]["offset"])
+        records = self._records("TENSOR", offset, int(self.header["tensor_count"]))
+        return [self._tensor(number, record) for number, record in enumerate(records)]
+
+    def _tensor(self, number: int, record: Any) -> TensorInfo:
+        flags = int(record["flags"])
+        shape: list[int | None] = [int(dim) for dim in record["dims"][: record["rank"]]]
+        if flags & fmt.Flag.DYNAMIC:
+            shape[0] = None
+        return TensorInfo(
+            number=number,
+            name=self._name(int(record["name"])),
+            dtype=DTYPES[int(record["dtype"])],
+            shape=tuple(shape),
+            scale=float(record["scale"].view(np.float32)),
+            zero_point=int(record["zero_point"]),
+            optional=bool(flags & fmt.Flag.OPTIONAL),
+            default=int(record["default_value"]),
+            flags=flags,
+            storage=fmt.Storage(int(record["storage"])).name.lower(),
+            offset=int(record["offset"]),
+            nbytes=int(record["bytes"]),
+            row_stride=int(record["row_stride"]),
+        )
+
+    def _read_ops(self) -> list[OpInfo]:
+        offset = int(self._sections[fmt.Section.OPS - 1]["offset"])
+        records = self._records("OP", offset, int(self.header["op_count"]))
+        return [self._op(number, record) for number, record in enumerate(records)]
+
+    def _op(self, number: int, record: Any) -> OpInfo:
+        kind = fmt.Op(int(record["kind"]))
+        operands = zip(fmt.OPERANDS[kind], record["operand"].tolist(), strict=False)
+        params = zip(fmt.PARAMS[kind], record["param"].tolist(), strict=False)
+        present = {name: int(tensor) for name, tensor in operands if tensor != fmt.NONE}
+        macs = 0
+        if kind == fmt.Op.GEMM:
+            macs = (self.tensors[present["x"]].shape[1] or 0) * (
+                self.tensors[present["out"]].shape[1] or 0
+            )
+        return OpInfo(
+            number=number,
+            name=self._name(int(record["name"])),
+            kind=kind.name,
+            operands=present,
+            params={name: int(value) for name, value in params},
+            macs_per_row=macs,
+        )
+
+    def _read_metadata(self) -> dict[str, Any]:
+        text = self.section(fmt.Section.METADATA).tobytes().rstrip(b"\0")
+        try:
+            metadata = json.loads(text)
+        except (ValueError, RecursionError):
+            metadata = None
+        if not isinstance(metadata, dict):
+            raise BlobError(
+                f"{self.where} is not a usable blob: its METADATA section is no JSON object; "
+                f"make it again with 'csc convert'."
+            )
+        return metadata

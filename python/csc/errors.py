@@ -1,0 +1,23 @@
+"""The exceptions of csc. Each message says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class CscError(Exception):
+    """Base of every error csc raises on purpose."""
+
+
+class BlobError(CscError, ValueError):
+    """A file is not a valid blob, or not one this version reads."""
+
+
+class InputError(CscError, ValueError):
+    """An input of a model has a wrong name, dtype, shape or value."""
+
+
+class ArenaError(CscError, ValueError):
+    """An arena is too small or not aligned."""
+
+
+class ChipError(CscError, RuntimeError):
+    """A chip did not answer or its bus failed."""

@@ -1,0 +1,58 @@
+typedef enum { CSC_OK, ... } csc_status_t;
+const char *csc_status_name(csc_status_t status);
+
+typedef struct {
+  csc_status_t status;
+  uint32_t index;
+  uint32_t item;
+  int64_t need;
+  int64_t have;
+} csc_error_t;
+
+typedef struct { ...; } csc_model_t;
+
+typedef struct {
+  uint32_t index;
+  uint32_t length;
+  uint8_t *arena;
+  ...;
+} csc_call_t;
+
+typedef struct { ...; } csc_backend_t;
+
+typedef struct {
+  void *ctx;
+  void (*on_op)(void *ctx, const csc_call_t *call, int done);
+} csc_hook_t;
+
+typedef struct {
+  const csc_model_t *model;
+  uint8_t *arena;
+  size_t arena_bytes;
+  uint32_t length;
+  const csc_backend_t *backend;
+  const csc_hook_t *hook;
+} csc_job_t;
+
+csc_status_t csc_load_model(csc_model_t *model, const void *blob, size_t bytes, csc_error_t *error);
+csc_status_t csc_start(const csc_job_t *job, csc_error_t *error);
+csc_status_t csc_run(const csc_job_t *job, csc_error_t *error);
+csc_backend_t csc_portable_backend(void);
+
+extern "Python" void csc_python_on_op(void *ctx, const csc_call_t *call, int done);
+
+typedef struct {
+  uint64_t blocks;
+  uint64_t engine_clocks;
+  uint64_t reads;
+  uint64_t writes;
+  ...;
+} csc_cs1_t;
+
+typedef struct {
+  csc_cs1_t driver;
+  csc_backend_t backend;
+  ...;
+} csc_host_cs1_t;
+
+void csc_host_cs1_init(csc_host_cs1_t *host, csc_sim_cs1_t *engine);
