@@ -17,7 +17,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-
 from csc_convert.blob_format import Dtype, Flag, Op, Pool, Storage
 from csc_convert.blob_writer import (
     OpSpec,
@@ -201,7 +200,7 @@ class Builder:
         operands = dict(zip("qkv", qkv, strict=True))
         if mask is not None:
             operands["mask"] = mask
-        size = 40 * self.max_length + 32 * up8(head_dim)
+        size = 40 * up8(self.max_length) + 32 * up8(head_dim)
         operands["head_requant"] = self.weights(f"{name}.requant", Dtype.INT32, head_requant)
         operands["out"] = self.rows(name, dtype, heads * head_dim)
         operands["scratch"] = self.scratch(f"{name}.scratch", Dtype.UINT8, (size,))

@@ -107,12 +107,17 @@ static csc_cs1_status_t write_a(csc_cs1_t *cs1, const product_t *job, const int8
   return CSC_CS1_OK;
 }
 
+static int32_t saturate_x(int32_t x) {
+  if (x < CSC_CS1_X_MIN) return CSC_CS1_X_MIN;
+  return x > CSC_CS1_X_MAX ? CSC_CS1_X_MAX : x;
+}
+
 static int32_t fetch_x(const product_t *job, size_t index) {
   switch (job->x_type) {
     case TYPE_U8:
       return ((const uint8_t *)job->x)[index];
     case TYPE_S16:
-      return ((const int16_t *)job->x)[index];
+      return saturate_x(((const int16_t *)job->x)[index]);
     default:
       return ((const int8_t *)job->x)[index];
   }

@@ -28,6 +28,10 @@
 // Enough for a bus that reads CTRL in every clock: such a run takes 515 reads.
 #define CSC_CS1_POLL_LIMIT 1024u
 
+// What 16-bit operands are saturated to: 13 bits.
+#define CSC_CS1_X_MIN (-4096)
+#define CSC_CS1_X_MAX 4095
+
 typedef enum {
   CSC_CS1_OK = 0,
   CSC_CS1_BUS_ERROR = 1,  // a transfer failed
@@ -56,7 +60,8 @@ csc_cs1_status_t csc_cs1_matmul_blocks_s8(csc_cs1_t *cs1, const int8_t *x, size_
                                           uint32_t rows, const int8_t *w, uint32_t k_blocks,
                                           uint32_t n_blocks, int32_t *acc) CSC_CS1_CHECKED;
 
-// The same with 16-bit x; the engine takes it in one pass, its elements have 32 bits.
+// The same with 16-bit x, saturated to CSC_CS1_X_MIN..CSC_CS1_X_MAX (SPEC.md, section 3.3); the
+// engine takes it in one pass, its elements have 32 bits.
 csc_cs1_status_t csc_cs1_matmul_blocks_s16(csc_cs1_t *cs1, const int16_t *x, size_t x_stride,
                                            uint32_t rows, const int8_t *w, uint32_t k_blocks,
                                            uint32_t n_blocks, int32_t *acc) CSC_CS1_CHECKED;

@@ -172,7 +172,7 @@ _Static_assert(sizeof(csc_blob_op_t) == 96, "op");
 #define CSC_ATTENTION_OPERAND_MASK 3  // uint8 [T] or NONE: key t is visible where mask[t] is not 0
 #define CSC_ATTENTION_OPERAND_HEAD_REQUANT 4  // int32 [H][2] weights: (score, context), each multiplier + 65536 * shift
 #define CSC_ATTENTION_OPERAND_OUT 5  // int8 or int16 [T][H*D]
-#define CSC_ATTENTION_OPERAND_SCRATCH 6  // uint8 [40*L + 32*E], L = T_max and E = D rounded up to 8
+#define CSC_ATTENTION_OPERAND_SCRATCH 6  // uint8 [40*L + 32*E], L = up8(T_max), E = up8(D)
 
 // ATTENTION: params
 #define CSC_ATTENTION_PARAM_HEADS 0  // H, 1..256

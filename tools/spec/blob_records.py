@@ -175,7 +175,7 @@ OPS = {
             ("mask", "uint8 [T] or NONE: key t is visible where mask[t] is not 0"),
             ("head_requant", "int32 [H][2] weights: (score, context), each multiplier + 65536 * shift"),
             ("out", "int8 or int16 [T][H*D]"),
-            ("scratch", "uint8 [40*L + 32*E], L = T_max and E = D rounded up to 8"),
+            ("scratch", "uint8 [40*L + 32*E], L = up8(T_max), E = up8(D)"),
         ],
         [
             ("heads", "H, 1..256"),

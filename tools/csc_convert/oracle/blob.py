@@ -23,7 +23,7 @@ HEADER_BYTES = 192
 ALIGN = 64
 NONE = 0xFFFFFFFF
 MAX_LENGTH = 8192
-MAX_OPS = 4096
+MAX_OPS = 2048
 MAX_TENSORS = 16384
 MAX_WIDTH = 65528
 MAX_K = {"int8": 65528, "int16": 2048}
@@ -114,7 +114,7 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """dims without the unused ones; dims[0] is max_length where dynamic."""
+        """The dims without the unused ones; dims[0] is max_length where dynamic."""
         return self.dims[: self.rank]
 
     @property
@@ -271,7 +271,7 @@ def read_sections(data: bytes, header: dict[str, int]) -> dict[str, bytes]:
 
 
 def read_name(strings: bytes, offset: int, rule: int, place: str) -> str:
-    """The name at an offset of STRINGS."""
+    """Read the name at an offset of STRINGS."""
     need(offset < len(strings), rule, place, f"name at {offset} is outside STRINGS")
     return strings[offset : strings.index(b"\0", offset)].decode("utf-8", "backslashreplace")
 
@@ -330,7 +330,7 @@ def read_tensor(section: bytes, index: int, strings: bytes) -> Tensor:
 
 
 def record_stride(storage: int, rank: int, dims: tuple[int, ...]) -> int:
-    """The row stride section 1.2 prescribes."""
+    """Compute the row stride section 1.2 prescribes."""
     if storage == WEIGHTS:
         return dims[1] * dims[2] * dims[3]
     return 1 if rank == 1 else up8(dims[1])
@@ -377,7 +377,7 @@ def check_flags(tensor: Tensor) -> None:
 
 
 def with_data(tensor: Tensor, weights: bytes) -> Tensor:
-    """A weights tensor with its elements."""
+    """Return a weights tensor with its elements."""
     need(tensor.offset + tensor.bytes <= len(weights), 6, tensor.place, "ends behind the section")
     raw = weights[tensor.offset : tensor.offset + tensor.bytes]
     wire = np.dtype(tensor.dtype).newbyteorder("<")
@@ -424,7 +424,7 @@ class OpChecks:
     """Rules 8 to 11 for one op: operands, parameters, content of weights."""
 
     def __init__(self, op: Op, max_length: int) -> None:
-        """Checks of op in a blob planned for max_length."""
+        """Prepare to check op in a blob planned for max_length."""
         self.op = op
         self.max_length = max_length
 
@@ -433,11 +433,11 @@ class OpChecks:
         getattr(self, self.op.kind.lower())()
 
     def need(self, condition: bool, rule: int, message: str) -> None:
-        """Like need(), the place being this op."""
+        """Raise OracleError unless condition holds, the place being this op."""
         need(condition, rule, self.op.place, message)
 
     def tensor(self, operand: str) -> Tensor:
-        """An operand that is there."""
+        """Return an operand that is there."""
         tensor = self.op.operands[operand]
         assert tensor is not None
         return tensor
@@ -594,7 +594,7 @@ class OpChecks:
         if self.has("mask"):
             self.dynamic("mask", "uint8", 1)
         self.width("out", self.dynamic("out", "int8 int16", 2), heads * head_dim)
-        scratch_bytes = 40 * self.max_length + 32 * up8(head_dim)
+        scratch_bytes = 40 * up8(self.max_length) + 32 * up8(head_dim)
         self.static("scratch", "uint8", (scratch_bytes,))
         self.zero_point("zero_point")
         head_requant = self.weights("head_requant", "int32", (heads, 2))
@@ -629,7 +629,8 @@ def check_data_flow(tensors: list[Tensor], ops: list[Op]) -> None:
     """Rule 12.
 
     ``valid`` holds the numbers of the arena tensors that have their value at the moment.
-    Scratch gives a tensor no value.
+    Scratch gives a tensor no value.  "Inputs are never written" is taken as a rule about
+    places: no op writes into the place of an input, so inputs outlive the run.
     """
     arena = [t for t in tensors if t.in_arena]
     inputs = [t for t in arena if t.flags & INPUT]
@@ -638,7 +639,7 @@ def check_data_flow(tensors: list[Tensor], ops: list[Op]) -> None:
             need(not tensor.overlaps(other), 12, tensor.place, f"overlaps {other.place}")
     valid = {t.index for t in inputs}
     for op in ops:
-        check_op_flow(op, valid)
+        check_op_flow(op, valid, inputs)
         for tensor in arena:
             if any(tensor.overlaps(written) for written in op.writes):
                 valid.discard(tensor.index)
@@ -648,11 +649,12 @@ def check_data_flow(tensors: list[Tensor], ops: list[Op]) -> None:
             need(tensor.index in valid, 12, tensor.place, "an output is not written or overwritten")
 
 
-def check_op_flow(op: Op, valid: set[int]) -> None:
+def check_op_flow(op: Op, valid: set[int], inputs: list[Tensor]) -> None:
     """Rule 12 for one op, given the tensors that have their value before it."""
     writes = op.writes
     for i, tensor in enumerate(writes):
-        need(not tensor.flags & INPUT, 12, op.place, f"writes the input {tensor.place}")
+        for other in inputs:
+            need(not tensor.overlaps(other), 12, op.place, f"writes on the input {other.place}")
         for other in writes[:i]:
             need(not tensor.overlaps(other), 12, op.place, f"{tensor.place} on {other.place}")
     for tensor in op.reads:
