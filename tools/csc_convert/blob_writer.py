@@ -74,17 +74,17 @@ class OpSpec:
 
 
 def up8(n: int) -> int:
-    """n rounded up to a multiple of 8."""
+    """N rounded up to a multiple of 8."""
     return -(-n // fmt.BLOCK) * fmt.BLOCK
 
 
 def align(n: int) -> int:
-    """n rounded up to a multiple of ALIGN."""
+    """N rounded up to a multiple of ALIGN."""
     return -(-n // fmt.ALIGN) * fmt.ALIGN
 
 
 def weights_tensor(name: str, dtype: fmt.Dtype, data: npt.ArrayLike) -> TensorSpec:
-    """A weights tensor of the shape of its data."""
+    """Describe a weights tensor of the shape of its data."""
     array = np.asarray(data)
     return TensorSpec(name, dtype, array.shape, fmt.Storage.WEIGHTS, data=array)
 
@@ -117,7 +117,7 @@ def pack_requant(
 
 
 def epsilon_params(epsilon: int) -> dict[str, int]:
-    """The two parameters of LAYERNORM that hold E."""
+    """Return the two parameters of LAYERNORM that hold E."""
     return {"epsilon_low": epsilon & 0xFFFFFFFF, "epsilon_high": epsilon >> 32}
 
 
@@ -138,7 +138,7 @@ def write_blob(
     max_length: int,
     arena_bytes: int | None = None,
 ) -> bytes:
-    """The bytes of a blob; the same arguments always give the same bytes.
+    """Write the bytes of a blob; the same arguments always give the same bytes.
 
     Without ``arena_bytes`` the arena ends where its last tensor ends, rounded up to 64.
     """
@@ -170,7 +170,7 @@ class Strings:
         self.offsets = {"": 0}
 
     def offset(self, name: str) -> int:
-        """The offset of a name, added where it is new."""
+        """Return the offset of a name, which is added where it is new."""
         if "\0" in name:
             raise ValueError(f"name {name!r} holds a zero byte")
         if name not in self.offsets:
@@ -188,7 +188,7 @@ def json_bytes(metadata: Mapping[str, Any]) -> bytes:
 
 
 def arena_end(tensors: Sequence[TensorSpec]) -> int:
-    """The end of the last arena tensor, rounded up."""
+    """Return the end of the last arena tensor, rounded up."""
     ends = [
         tensor.offset + tensor.bytes
         for tensor in tensors
@@ -198,7 +198,7 @@ def arena_end(tensors: Sequence[TensorSpec]) -> int:
 
 
 def lay_out_weights(tensors: Sequence[TensorSpec]) -> tuple[bytes, dict[str, int]]:
-    """The WEIGHTS section and the offsets of its tensors by name."""
+    """Return the WEIGHTS section and the offsets of its tensors by name."""
     parts: list[bytes] = []
     offsets = {}
     end = 0
@@ -212,7 +212,7 @@ def lay_out_weights(tensors: Sequence[TensorSpec]) -> tuple[bytes, dict[str, int
 
 
 def weight_bytes(tensor: TensorSpec) -> bytes:
-    """The elements of a weights tensor, little-endian."""
+    """Return the elements of a weights tensor, little-endian."""
     if tensor.data is None:
         raise ValueError(f"weights tensor '{tensor.name}' has no data")
     data = np.asarray(tensor.data)
@@ -226,7 +226,7 @@ def weight_bytes(tensor: TensorSpec) -> bytes:
 
 
 def tensor_record(tensor: TensorSpec, weight_offsets: Mapping[str, int], strings: Strings) -> bytes:
-    """The record of one tensor."""
+    """Return the record of one tensor."""
     record = np.zeros((), fmt.TENSOR)
     offset = weight_offsets.get(tensor.name, tensor.offset)
     if offset is None:
@@ -247,7 +247,7 @@ def tensor_record(tensor: TensorSpec, weight_offsets: Mapping[str, int], strings
 
 
 def op_record(op: OpSpec, names: Sequence[str], strings: Strings) -> bytes:
-    """The record of one op."""
+    """Return the record of one op."""
     kind = fmt.Op(op.kind)
     unknown = set(op.operands) - set(fmt.OPERANDS[kind]) | set(op.params) - set(fmt.PARAMS[kind])
     if unknown:
@@ -266,7 +266,7 @@ def op_record(op: OpSpec, names: Sequence[str], strings: Strings) -> bytes:
 
 
 def tensor_number(op: OpSpec, operand: str, names: Sequence[str]) -> int:
-    """The number of the tensor an operand names."""
+    """Return the number of the tensor an operand names."""
     name = op.operands[operand]
     if name not in names:
         raise ValueError(f"op '{op.name}': {operand} names no tensor: '{name}'")
@@ -274,7 +274,7 @@ def tensor_number(op: OpSpec, operand: str, names: Sequence[str]) -> int:
 
 
 def int32_bits(value: int) -> int:
-    """value as int32; values from 2^31 to 2^32 - 1 keep their bits."""
+    """Value as int32; values from 2^31 to 2^32 - 1 keep their bits."""
     value = int(value)
     if not -(2**31) <= value < 2**32:
         raise ValueError(f"parameter {value} does not fit 32 bits")

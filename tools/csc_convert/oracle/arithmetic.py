@@ -17,7 +17,7 @@ IntLike = npt.ArrayLike
 
 
 def as_int64(values: IntLike) -> Ints:
-    """An integer array (any shape) as int64; floating point is refused."""
+    """Convert an integer array (any shape) to int64; floating point is refused."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu":
         raise TypeError(f"integers wanted, not {array.dtype}")
@@ -46,7 +46,7 @@ EXP.setflags(write=False)
 RSQRT.setflags(write=False)
 
 
-def RS(a: IntLike, s: IntLike) -> Ints:
+def RS(a: IntLike, s: IntLike) -> Ints:  # noqa: N802 - the name of the document
     """Shift right with rounding, half up (section 2.1): (a + 2^(s-1)) >> s, s >= 1."""
     a, s = as_int64(a), as_int64(s)
     return (a + (np.int64(1) << (s - 1))) >> s
@@ -58,7 +58,7 @@ def rq(a: IntLike, multiplier: IntLike, shift: IntLike) -> Ints:
 
 
 def bitlen(a: IntLike) -> Ints:
-    """Number of binary digits of a, 1 <= a < 2^63, by integer steps only."""
+    """Count the binary digits of a, 1 <= a < 2^63, by integer steps only."""
     rest = as_int64(a)
     length = np.ones_like(rest)
     for step in (32, 16, 8, 4, 2, 1):
@@ -91,7 +91,7 @@ def recip(n: IntLike) -> tuple[Ints, Ints]:
 
 
 def mean8(a: IntLike, n: IntLike) -> Ints:
-    """a / n with 8 fractional bits (section 2.4); 0 where n is 0.  |a| < 2^31, n < 2^24."""
+    """Compute a / n with 8 fractional bits (section 2.4); 0 where n is 0.  |a| < 2^31, n < 2^24."""
     a, n = np.broadcast_arrays(as_int64(a), as_int64(n))
     r, length = recip(np.maximum(n, 1))
     return np.where(n == 0, 0, RS(a * r, 6 + length))

@@ -32,12 +32,12 @@ Dtype = npt.DTypeLike
 
 
 def up8(n: int) -> int:
-    """n rounded up to a multiple of 8."""
+    """Round n up to a multiple of 8."""
     return (n + 7) // 8 * 8
 
 
 def store(values: Ints, dtype: Dtype) -> Array:
-    """values clamped to the limits of dtype, in dtype."""
+    """Clamp values to the limits of dtype, convert them to dtype."""
     limits = np.iinfo(dtype)
     return clamp(values, int(limits.min), int(limits.max)).astype(dtype)
 
@@ -59,7 +59,7 @@ def unpack_blocks(blocks: Array, k: int, n: int) -> Array:
 
 
 def split_requant(packed: IntLike) -> tuple[Ints, Ints]:
-    """multiplier + 65536 * shift -> (multiplier, shift), any shape."""
+    """Split multiplier + 65536 * shift into (multiplier, shift), any shape."""
     packed = as_int64(packed)
     return packed & 0xFFFF, packed >> 16
 
@@ -83,7 +83,7 @@ def embed(
 
 
 def layernorm_normalize(x: Array, epsilon: int) -> Ints:
-    """The normalized values of LAYERNORM: x int16 [R][C] -> int64 [R][C], 10 fractional bits."""
+    """Normalize rows (3.2): x int16 [R][C] -> n int64 [R][C] with 10 fractional bits."""
     x = as_int64(x)
     width = x.shape[1]
     total = x.sum(axis=1)

@@ -44,7 +44,7 @@ def run(
 
 
 def take_inputs(blob: Blob, inputs: Mapping[str, npt.ArrayLike]) -> Values:
-    """The inputs by tensor number: each [T] in the dtype of its record."""
+    """Return the inputs by tensor number: each [T] in the dtype of its record."""
     names = {tensor.name for tensor in blob.inputs}
     unknown = set(inputs) - names
     if unknown:
@@ -78,13 +78,13 @@ def take_input(tensor: Tensor, array: Array | None, length: int) -> Array:
 
 
 def run_op(op: Op, values: Values) -> list[Array]:
-    """The outputs of one op, in the order of its operands."""
+    """Return the outputs of one op, in the order of its operands."""
     operands = {name: operand_value(tensor, values) for name, tensor in op.operands.items()}
     return RUNNERS[op.kind](op, operands)
 
 
 def operand_value(tensor: Tensor | None, values: Values) -> Array | None:
-    """The elements of an operand; None where it is absent or has no value (outputs, scratch)."""
+    """Return the elements of an operand; None where it is absent or has none (outputs)."""
     if tensor is None:
         return None
     return values.get(tensor.index) if tensor.in_arena else tensor.data
