@@ -574,6 +574,7 @@ def test_first_reset_takes_no_time() -> None:
     chip = Chip("cs1")
     assert chip.clock == 0
     chip.reset(0)
+    chip.step(0)
     chip.reset(7)
     assert chip.clock == 0
     chip.reset(2)
@@ -633,7 +634,7 @@ def test_arguments_are_checked(call: str, arguments: tuple, error: type, sentenc
 
 
 def test_unknown_chip() -> None:
-    with pytest.raises(ValueError, match="'cs9'.*known chips.*'cs1'"):
+    with pytest.raises(ValueError, match=r"'cs9'.*known chips.*'cs1'"):
         Chip("cs9")
 
 

@@ -296,6 +296,23 @@ def test_counters_and_transfers(library, name: str, rows: int) -> None:
     assert bench.peek(PERF) * 6 == bench.driver.engine_clocks
 
 
+def test_transfers_are_those_of_the_document(library) -> None:
+    text = (CRUNTIME.parent / "CHIP.md").read_text(encoding="utf-8")
+    lines = text.split("<!-- table: transfers -->")[1].strip().splitlines()[2:6]
+    rows = [[int(cell) for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[0] for row in rows] == [1, 2, 4, 8]
+    for row in rows:
+        bench = Bench(library)
+        watch = Watch(bench)
+        assert Job("blocks_s8", row[0], 24, 16).run(bench) == OK
+        counts = [
+            watch.count("write", A, A + 0xFF) / 6,
+            watch.count("read", C, C + 0xFF) / 6,
+            watch.count("write", B, B + 0xFF) / 2,
+        ]
+        assert counts == row[1:]
+
+
 def test_partial_blocks_skip_what_is_not_needed(library) -> None:
     bench = Bench(library)
     watch = Watch(bench)

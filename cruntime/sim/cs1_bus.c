@@ -1,7 +1,7 @@
 #include "cs1_bus.h"
 
 static int is_engine(uint32_t address) {
-  return address >= CSC_CS1_ENGINE_BASE && address - CSC_CS1_ENGINE_BASE < CSC_CS1_ENGINE_BYTES;
+  return address - CSC_CS1_ENGINE_BASE < CSC_CS1_ENGINE_BYTES;  // wraps below the base
 }
 
 int csc_sim_cs1_bus_read32(void *ctx, uint32_t address, uint32_t *value) {

@@ -53,6 +53,7 @@ class Chip:
 
         Raises:
             ValueError: there is no model of that name.
+
         """
         if name not in _KNOWN:
             known = ", ".join(repr(each) for each in _KNOWN)
@@ -63,6 +64,7 @@ class Chip:
         lib.csc_sim_cs1_init(self._sim)
 
     def __repr__(self) -> str:
+        """Return name and time, for people."""
         return f"<Chip {self.name!r} at clock {self.clock}>"
 
     def write(self, offset: SupportsIndex, value: SupportsIndex) -> None:
@@ -71,6 +73,7 @@ class Chip:
         Args:
             offset: byte offset from the engine's base, 0 to 2**32 - 1; only the low 12 bits count.
             value: 0 to 2**32 - 1, or a negative int32, which is written as two's complement.
+
         """
         place = _check_int("offset", offset, 0, _OFFSET_MAX)
         word = _check_int("value", value, _VALUE_MIN, _VALUE_MAX) & _VALUE_MAX
@@ -81,8 +84,10 @@ class Chip:
 
         Args:
             offset: byte offset from the engine's base, 0 to 2**32 - 1; only the low 12 bits count.
+
         """
-        return lib.csc_sim_cs1_read(self._sim, _check_int("offset", offset, 0, _OFFSET_MAX))
+        place = _check_int("offset", offset, 0, _OFFSET_MAX)
+        return int(lib.csc_sim_cs1_read(self._sim, place))
 
     def step(self, clocks: SupportsIndex = 1) -> None:
         """Pass `clocks` clocks with an idle bus."""
@@ -99,7 +104,7 @@ class Chip:
     @property
     def clock(self) -> int:
         """The number of the current clock, 0 at power-up."""
-        return lib.csc_sim_cs1_clock(self._sim)
+        return int(lib.csc_sim_cs1_clock(self._sim))
 
     @property
     def irq(self) -> bool:

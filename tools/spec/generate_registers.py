@@ -33,10 +33,12 @@ def load_chip(source: Path) -> AddrmapNode:
 
 
 def blocks(chip: AddrmapNode) -> list[AddrmapNode]:
+    """Return the blocks of the chip, in order of their addresses."""
     return [node for node in chip.children(unroll=False) if isinstance(node, AddrmapNode)]
 
 
 def registers(block: AddrmapNode) -> list[RegNode]:
+    """Return the registers of a block; a window is one register with dimensions."""
     return [node for node in block.children(unroll=False) if isinstance(node, RegNode)]
 
 
@@ -49,10 +51,12 @@ def reset_value(register: RegNode) -> int | None:
 
 
 def field_mask(field: FieldNode) -> int:
+    """Return the bits of a field, in place."""
     return ((1 << field.width) - 1) << field.low
 
 
 def define(name: str, value: int, meaning: str = "") -> str:
+    """Return one macro."""
     comment = f"  // {meaning}" if meaning else ""
     return f"#define CSC_CS1_{name} 0x{value:X}u{comment}"
 
@@ -94,12 +98,14 @@ def c_header(chip: AddrmapNode) -> str:
 
 
 def access(register: RegNode) -> str:
+    """Return what the bus can do with a register, in words."""
     readable = any(field.is_sw_readable for field in register.fields())
     writable = any(field.is_sw_writable for field in register.fields())
     return {(1, 1): "read, write", (1, 0): "read", (0, 1): "write"}[readable, writable]
 
 
 def register_row(register: RegNode) -> str:
+    """Return the line of a register in the register table."""
     first = register.raw_address_offset
     offset = f"0x{first:03X}"
     if register.is_array:
@@ -111,6 +117,7 @@ def register_row(register: RegNode) -> str:
 
 
 def field_rows(register: RegNode) -> list[str]:
+    """Return the lines of a register in the field table."""
     out = []
     for field in register.fields():
         bits = f"{field.high}:{field.low}" if field.width > 1 else str(field.low)
@@ -154,6 +161,7 @@ def generated_files(root: Path, source: Path) -> dict[Path, str]:
 
 
 def main() -> int:
+    """Write the files, or with --check tell the stale ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, report stale files")
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout to work on")
