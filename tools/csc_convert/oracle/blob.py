@@ -629,8 +629,8 @@ def check_data_flow(tensors: list[Tensor], ops: list[Op]) -> None:
     """Rule 12.
 
     ``valid`` holds the numbers of the arena tensors that have their value at the moment.
-    Scratch gives a tensor no value.  "Inputs are never written" is taken as a rule about
-    places: no op writes into the place of an input, so inputs outlive the run.
+    Scratch gives a tensor no value.  "Inputs are never written" is taken by its letter: an
+    input is no op's output or scratch; its place is free after its last reader.
     """
     arena = [t for t in tensors if t.in_arena]
     inputs = [t for t in arena if t.flags & INPUT]
@@ -639,7 +639,7 @@ def check_data_flow(tensors: list[Tensor], ops: list[Op]) -> None:
             need(not tensor.overlaps(other), 12, tensor.place, f"overlaps {other.place}")
     valid = {t.index for t in inputs}
     for op in ops:
-        check_op_flow(op, valid, inputs)
+        check_op_flow(op, valid)
         for tensor in arena:
             if any(tensor.overlaps(written) for written in op.writes):
                 valid.discard(tensor.index)
@@ -649,12 +649,11 @@ def check_data_flow(tensors: list[Tensor], ops: list[Op]) -> None:
             need(tensor.index in valid, 12, tensor.place, "an output is not written or overwritten")
 
 
-def check_op_flow(op: Op, valid: set[int], inputs: list[Tensor]) -> None:
+def check_op_flow(op: Op, valid: set[int]) -> None:
     """Rule 12 for one op, given the tensors that have their value before it."""
     writes = op.writes
     for i, tensor in enumerate(writes):
-        for other in inputs:
-            need(not tensor.overlaps(other), 12, op.place, f"writes on the input {other.place}")
+        need(not tensor.flags & INPUT, 12, op.place, f"writes the input {tensor.place}")
         for other in writes[:i]:
             need(not tensor.overlaps(other), 12, op.place, f"{tensor.place} on {other.place}")
     for tensor in op.reads:
