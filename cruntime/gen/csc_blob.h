@@ -23,7 +23,7 @@
 #define CSC_MAX_NORM 4096  // largest width of a layernorm
 #define CSC_MAX_HEAD_DIM 1024  // largest head dimension
 #define CSC_MAX_HEADS 256  // largest number of heads
-#define CSC_MAX_WIDTH 65528  // largest last dimension of an arena tensor
+#define CSC_MAX_WIDTH 65528  // largest dims[1] of an arena tensor
 #define CSC_WIDE_MIN (-4096)  // smallest value an int16 GEMM input is clamped to
 #define CSC_WIDE_MAX 4095  // largest value an int16 GEMM input is clamped to
 #define CSC_MAX_BIAS 1073741823  // largest magnitude of a GEMM bias

@@ -62,7 +62,7 @@ static inline csc_rsqrt_t csc_rsqrt(uint64_t u) {
   return root;
 }
 
-// 1/n ~ r * 2^-(14 + length), 1 <= n < 2^24; 2^14 < r <= 2^15.
+// 1/n ~ r * 2^-(14 + length), 1 <= n < 2^24; 2^14 <= r <= 2^15.
 typedef struct {
   uint32_t r;
   uint32_t length;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,12 +97,28 @@ class Blob:
         self.tensors = self._read_tensors()
         self.ops = self._read_ops()
         self.metadata = self._read_metadata()
+        self._check_names()
 
     def _check(self) -> None:
         error = ffi.new("csc_error_t *")
         pointer = ffi.from_buffer(self.data, require_writable=False)
         if lib.csc_load_model(self.view, pointer, self.data.size, error):
             raise load_error(error, memoryview(self.data), self.where)
+
+    def _check_names(self) -> None:
+        faces = [t for t in self.tensors if t.flags & (fmt.Flag.INPUT | fmt.Flag.OUTPUT)]
+        names = [tensor.name for tensor in faces]
+        if "" in names or len(set(names)) < len(names):
+            raise self._unusable(f"its inputs and outputs need different names, but are {names}")
+        for tensor in self.tensors:
+            if not (math.isfinite(tensor.scale) and tensor.scale >= 0):
+                raise self._unusable(f"tensor '{tensor.name}' has the scale {tensor.scale}")
+
+    def _unusable(self, reason: str) -> BlobError:
+        return BlobError(
+            f"{self.where} is not a usable blob: {reason} (SPEC.md section 4, rule 13). Make the "
+            f"blob again with 'csc convert'."
+        )
 
     def _records(self, name: str, offset: int, count: int) -> NDArray[Any]:
         record = getattr(fmt, name)
@@ -116,7 +133,10 @@ class Blob:
 
     def _name(self, offset: int) -> str:
         text = self.section(fmt.Section.STRINGS)[offset:].tobytes()
-        return text[: text.index(0)].decode("utf-8", "replace")
+        try:
+            return text[: text.index(0)].decode("utf-8")
+        except UnicodeDecodeError:
+            raise self._unusable(f"the name at byte {offset} of STRINGS is not UTF-8") from None
 
     def _read_tensors(self) -> list[TensorInfo]:
         offset = int(self._sections[fmt.Section.TENSORS - 1]["offset"])
@@ -175,8 +195,5 @@ class Blob:
         except (ValueError, RecursionError):
             metadata = None
         if not isinstance(metadata, dict):
-            raise BlobError(
-                f"{self.where} is not a usable blob: its METADATA section is no JSON object; "
-                f"make it again with 'csc convert'."
-            )
+            raise self._unusable("its METADATA section is no JSON object")
         return metadata

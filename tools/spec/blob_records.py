@@ -23,7 +23,7 @@ CONSTANTS = {
     "MAX_NORM": (4096, "largest width of a layernorm"),
     "MAX_HEAD_DIM": (1024, "largest head dimension"),
     "MAX_HEADS": (256, "largest number of heads"),
-    "MAX_WIDTH": (65528, "largest last dimension of an arena tensor"),
+    "MAX_WIDTH": (65528, "largest dims[1] of an arena tensor"),
     "WIDE_MIN": (-4096, "smallest value an int16 GEMM input is clamped to"),
     "WIDE_MAX": (4095, "largest value an int16 GEMM input is clamped to"),
     "MAX_BIAS": ((1 << 30) - 1, "largest magnitude of a GEMM bias"),

@@ -1,0 +1,140 @@
+// Runs recorded cases on every backend and compares all output bytes with the oracle's.
+//
+// usage: run_cases FILE; FILE holds cases one after another, all numbers little-endian u32:
+//   blob bytes, blob, T, number of inputs, per input: tensor, bytes, data,
+//   number of outputs, per output: tensor, bytes, data (rows without padding)
+// Blob and arena are allocated with their exact sizes, so that the sanitizers see every overrun.
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cs1.h"
+#include "cs1_bus.h"
+#include "cs1_regs.h"
+#include "csc.h"
+
+typedef struct {
+  const uint8_t *at;
+  const uint8_t *end;
+} reader_t;
+
+typedef struct {
+  uint32_t tensor;
+  uint32_t bytes;
+  const uint8_t *data;
+} field_t;
+
+static void die(const char *what, unsigned number) {
+  fprintf(stderr, "case %u: %s\n", number, what);
+  exit(1);
+}
+
+static const uint8_t *take(reader_t *reader, size_t bytes) {
+  if ((size_t)(reader->end - reader->at) < bytes) die("the file is cut short", 0);
+  const uint8_t *data = reader->at;
+  reader->at += bytes;
+  return data;
+}
+
+static uint32_t take_u32(reader_t *reader) {
+  uint32_t value;
+  memcpy(&value, take(reader, sizeof value), sizeof value);
+  return value;
+}
+
+static field_t take_field(reader_t *reader) {
+  field_t field = {.tensor = take_u32(reader)};
+  field.bytes = take_u32(reader);
+  field.data = take(reader, field.bytes);
+  return field;
+}
+
+// AddressSanitizer guards the end of the block: room is added in front, never behind.
+static uint8_t *exact(size_t bytes, void **block) {
+  size_t front = (CSC_ALIGN - bytes % CSC_ALIGN) % CSC_ALIGN;
+  *block = aligned_alloc(CSC_ALIGN, front + bytes ? front + bytes : CSC_ALIGN);
+  if (!*block) die("out of memory", 0);
+  return (uint8_t *)*block;
+}
+
+static uint32_t element_bytes(uint32_t dtype) {
+  return dtype == CSC_DTYPE_INT32 ? 4 : dtype == CSC_DTYPE_INT16 ? 2 : 1;
+}
+
+static int matches(const csc_job_t *job, field_t expected) {
+  const csc_blob_tensor_t *tensor = &job->model->tensors[expected.tensor];
+  const uint8_t *got = csc_tensor_data(job->model, job->arena, expected.tensor);
+  uint32_t rows = tensor->flags & CSC_FLAG_DYNAMIC ? job->length : tensor->dims[0];
+  size_t row = (size_t)tensor->dims[1] * element_bytes(tensor->dtype);
+  size_t stride = (size_t)tensor->row_stride * element_bytes(tensor->dtype);
+  if (expected.bytes != rows * row) return 0;
+  for (uint32_t r = 0; r < rows; r++) {
+    if (memcmp(got + r * stride, expected.data + r * row, row) != 0) return 0;
+  }
+  return 1;
+}
+
+static void run_on(const csc_model_t *model, const csc_backend_t *backend, reader_t *reader,
+                   unsigned number) {
+  csc_error_t error;
+  void *block;
+  size_t bytes = csc_arena_bytes(model);
+  uint8_t *arena = exact(bytes, &block);
+  memset(arena, 0xA5, bytes);
+  csc_job_t job = {.model = model, .arena = arena, .arena_bytes = bytes, .backend = backend};
+  job.length = take_u32(reader);
+  if (csc_start(&job, &error)) die("csc_start failed", number);
+  for (uint32_t left = take_u32(reader); left > 0; left--) {
+    field_t input = take_field(reader);
+    memcpy(csc_tensor_data(model, arena, input.tensor), input.data, input.bytes);
+  }
+  if (csc_run(&job, &error)) die(csc_status_name(error.status), number);
+  for (uint32_t left = take_u32(reader); left > 0; left--) {
+    if (!matches(&job, take_field(reader))) die("an output differs from the oracle's", number);
+  }
+  free(block);
+}
+
+static void run_on_cs1(const csc_model_t *model, reader_t *reader, unsigned number) {
+  csc_sim_cs1_t engine;
+  csc_sim_cs1_init(&engine);
+  csc_sim_cs1_bus_t wires = {&engine};
+  csc_bus_t bus = {&wires, csc_sim_cs1_bus_read32, csc_sim_cs1_bus_write32};
+  csc_cs1_t driver;
+  csc_cs1_init(&driver, &bus, CSC_CS1_ENGINE_BASE, CSC_CS1_POLL_LIMIT);
+  csc_products_t products;
+  csc_backend_t backend = csc_cs1_backend(&products, &driver);
+  run_on(model, &backend, reader, number);
+}
+
+static void run_case(reader_t *reader, unsigned number) {
+  csc_error_t error;
+  csc_model_t model;
+  void *block;
+  size_t bytes = take_u32(reader);
+  uint8_t *blob = exact(bytes, &block);
+  memcpy(blob, take(reader, bytes), bytes);
+  if (csc_load_model(&model, blob, bytes, &error)) die(csc_status_name(error.status), number);
+  reader_t again = *reader;
+  csc_backend_t portable = csc_portable_backend();
+  run_on(&model, &portable, &again, number);
+  run_on_cs1(&model, reader, number);
+  free(block);
+}
+
+int main(int count, char **arguments) {
+  FILE *file = count == 2 ? fopen(arguments[1], "rb") : NULL;
+  if (!file || fseek(file, 0, SEEK_END)) die("usage: run_cases FILE", 0);
+  size_t bytes = (size_t)ftell(file);
+  rewind(file);
+  uint8_t *data = malloc(bytes ? bytes : 1);
+  if (!data || fread(data, 1, bytes, file) != bytes) die("the file cannot be read", 0);
+  fclose(file);
+  reader_t reader = {data, data + bytes};
+  unsigned number = 0;
+  for (; reader.at < reader.end; number++) run_case(&reader, number);
+  printf("%u cases equal on 2 backends\n", number);
+  free(data);
+  return 0;
+}

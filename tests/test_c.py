@@ -1,0 +1,116 @@
+"""The C code itself: under sanitizers, fuzzed, without float, globals or libc."""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+from blob_factory import OP_CASES, tiny_encoder_blob
+from building import build, clang, run
+from csc_convert import oracle
+
+import csc
+
+FUZZ_SECONDS = int(os.environ.get("CSC_FUZZ_SECONDS", "10"))
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory):
+    return build("sanitize", "all", tmp_path_factory.mktemp("sanitize"))
+
+
+@pytest.fixture
+def tiny_blob(tmp_path):
+    path = tmp_path / "tiny.cscb"
+    path.write_bytes(tiny_encoder_blob()[0])
+    return path
+
+
+def fields(arrays):
+    """Pack (tensor number, array) pairs as run_cases.c reads them."""
+    packed = struct.pack("<I", len(arrays))
+    for number, array in arrays:
+        data = np.ascontiguousarray(array).tobytes()
+        packed += struct.pack("<II", number, len(data)) + data
+    return packed
+
+
+def pack_case(blob, inputs):
+    model = csc.load(blob)
+    given = [
+        (t.number, np.asarray(inputs[t.name]).astype(t.dtype))
+        for t in model.inputs
+        if t.name in inputs
+    ]
+    expected = oracle.run(blob, inputs)
+    outputs = [(t.number, expected[t.name]) for t in model.outputs]
+    length = len(given[0][1])
+    head = struct.pack("<I", len(blob)) + blob + struct.pack("<I", length)
+    return head + fields(given) + fields(outputs)
+
+
+def test_every_op_case_under_sanitizers(sanitized, tmp_path):
+    cases = tmp_path / "cases"
+    cases.write_bytes(b"".join(pack_case(*build_case()) for _, build_case in OP_CASES))
+    printed = run(sanitized / "tests/c/run_cases", cases)
+    assert f"{len(OP_CASES)} cases equal on 2 backends" in printed
+
+
+def test_wrong_expectation_is_noticed(sanitized, tmp_path):
+    case = bytearray(pack_case(*tiny_encoder_blob()))
+    case[-1] ^= 1
+    cases = tmp_path / "cases"
+    cases.write_bytes(case)
+    with pytest.raises(AssertionError, match="differs from the oracle"):
+        run(sanitized / "tests/c/run_cases", cases)
+
+
+def test_every_flipped_bit_and_truncation_is_refused(sanitized, tiny_blob):
+    printed = run(sanitized / "tests/c/break_blob", tiny_blob)
+    size = tiny_blob.stat().st_size
+    assert f"{8 * size} flipped bits and {size} truncations refused" in printed
+
+
+def write_seeds(folder):
+    folder.mkdir()
+    for number, (_, build_case) in enumerate(OP_CASES[:: max(1, len(OP_CASES) // 40)]):
+        (folder / f"op{number}").write_bytes(build_case()[0])
+    (folder / "tiny").write_bytes(tiny_encoder_blob()[0])
+    return folder
+
+
+def test_fuzzed_loader_never_misbehaves(tmp_path):
+    """libFuzzer where a clang has it, else our own mutator: the same target either way."""
+    seeds = write_seeds(tmp_path / "seeds")
+    compiler = clang()
+    preset = "fuzz-clang" if compiler else "fuzz-standalone"
+    folder = build(preset, "fuzz_load", tmp_path / "build", compiler)
+    program = folder / "tests/fuzz/fuzz_load"
+    if compiler:
+        printed = run(program, f"-max_total_time={FUZZ_SECONDS}", "-max_len=65536", seeds)
+    else:
+        printed = run(program, str(FUZZ_SECONDS), *sorted(seeds.iterdir()))
+    assert "Done " in printed
+
+
+@pytest.fixture(scope="session")
+def integer_only(tmp_path_factory):
+    """Runtime, driver and backends, compiled so that any float is an error."""
+    return build("integer-only", "csc_cs1", tmp_path_factory.mktemp("integer"))
+
+
+def symbols(folder):
+    printed = run("nm", folder / "libcsc_runtime.a", folder / "libcsc_cs1.a")
+    lines = [line.split() for line in printed.splitlines() if line and not line.endswith(":")]
+    return [(parts[-2], parts[-1]) for parts in lines]
+
+
+def test_no_libc_beyond_memcpy_and_memset(integer_only):
+    found = symbols(integer_only)
+    defined = {name for kind, name in found if kind != "U"}
+    assert "csc_load_model" in defined
+    assert {name for kind, name in found if kind == "U"} - defined <= {"memcpy", "memset"}
+
+
+def test_no_writable_globals(integer_only):
+    assert [name for kind, name in symbols(integer_only) if kind in "bBdDcCsSgG"] == []
