@@ -96,8 +96,9 @@ class _Collector:
     def __init__(self, graph: Graph, total_tokens: int, total_sequences: int) -> None:
         self._pooled = {name for name, shape in check(graph, "calibrate").items()
                         if not shape.tokens}
-        self._sampled = {name for node in graph.nodes if node.op == "linear"
-                         for name in node.inputs}
+        linear = [node for node in graph.nodes if node.op == "linear"]
+        self._sampled = {node.inputs[0] for node in linear}
+        self._sampled |= {node.output + PRE_ACTIVATION for node in linear}
         self._chosen = {False: _evenly(total_tokens), True: _evenly(total_sequences)}
         self._position = {False: 0, True: 0}
         self._parts: dict[str, list[np.ndarray]] = {}

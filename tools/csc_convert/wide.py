@@ -1,0 +1,102 @@
+"""Chooses which GEMMs read int16 (two passes of an 8-bit engine) instead of int8.
+
+The error an int8 input causes at the model's outputs is found by rounding this one input in the
+float model; errors of different inputs hardly depend on each other, so their powers add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import blob_format as fmt
+from .batches import Arrays, batches, visible_of
+from .graph import Graph, Node, check
+from .reference import evaluate
+from .scales import ScaleChooser, Scales
+
+SENSITIVITY_SEQUENCES = 16
+MODES = ("auto", "none", "all")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What making one GEMM wide brings: the error power it removes (relative to the signal of the
+    output, worst output) and its cost in multiplications per token.
+    """
+
+    name: str
+    error: float
+    cost: int
+
+
+def can_be_wide(node: Node) -> bool:
+    """Whether the blob format lets this linear node read int16."""
+    return node.op == "linear" and node.weights["weight"].shape[1] <= fmt.MAX_K_S16
+
+
+def free_wide(graph: Graph) -> set[str]:
+    """The linear nodes of one row per sequence: a second pass over them costs next to nothing."""
+    shapes = check(graph, after="calibrate")
+    return {node.name for node in graph.nodes
+            if can_be_wide(node) and not shapes[node.output].tokens}
+
+
+def all_wide(graph: Graph) -> set[str]:
+    """Every linear node that can be wide."""
+    return {node.name for node in graph.nodes if can_be_wide(node)}
+
+
+def rank(chooser: ScaleChooser, arrays: Arrays, fixed: set[str],
+         progress: Progress | None = None) -> list[Gain]:
+    """The GEMMs outside `fixed` that can be wide, the most gain per cost first."""
+    graph = chooser.graph
+    candidates = [node for node in graph.nodes if can_be_wide(node) and node.name not in fixed]
+    narrow = chooser.choose(fixed)
+    meter = _Meter(graph, arrays)
+    gains = []
+    for done, node in enumerate(candidates):
+        error = meter.error(node, narrow) - meter.error(node, chooser.choose({*fixed, node.name}))
+        gains.append(Gain(node.name, max(error, 0.0), node.weights["weight"].size))
+        if progress:
+            progress("sensitivity", done + 1, len(candidates))
+    return sorted(gains, key=lambda gain: (-gain.error / gain.cost, gain.name))
+
+
+class _Meter:
+    """Measures the error at the outputs that rounding one GEMM input causes."""
+
+    def __init__(self, graph: Graph, arrays: Arrays) -> None:
+        self.graph = graph
+        self.batches = list(batches(graph, arrays))
+        visible = visible_of(graph, arrays)
+        shapes = check(graph, after="calibrate")
+        self.rows = []
+        for batch in self.batches:
+            shown = visible[batch.numbers, : next(iter(batch.inputs.values())).shape[1]]
+            self.rows.append({name: shown if shapes[name].tokens else np.ones((len(shown), 1), bool)
+                              for name in graph.outputs})
+        self.exact = [evaluate(graph, batch.inputs) for batch in self.batches]
+
+    def error(self, node: Node, scales: Scales) -> float:
+        """Error power over signal power, of the worst output."""
+        encoding = scales.of_gemm_input(node.inputs[0])
+
+        def rounded(reader: Node, x: np.ndarray) -> np.ndarray:
+            if reader is not node:
+                return x
+            return encoding.decode(encoding.quantize(x)).astype(np.float32)
+
+        error = dict.fromkeys(self.graph.outputs, 0.0)
+        signal = dict.fromkeys(self.graph.outputs, 1e-30)
+        for batch, rows, exact in zip(self.batches, self.rows, self.exact, strict=True):
+            found = evaluate(self.graph, batch.inputs, hook=rounded)
+            for name in self.graph.outputs:
+                wanted = exact[name][rows[name]].astype(np.float64)
+                error[name] += float(np.square(found[name][rows[name]] - wanted).sum())
+                signal[name] += float(np.square(wanted).sum())
+        return max(error[name] / signal[name] for name in self.graph.outputs)
