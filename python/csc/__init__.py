@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from csc._backend import OpReport
     from csc.blob import OpInfo, TensorInfo
     from csc.chip import Chip
-    from csc._convert import ConvertError, convert
+    from csc_convert import ConvertError, convert
     from csc.errors import ArenaError, BlobError, ChipError, CscError, InputError
     from csc.model import Model, Result, infer, inspect, load
     from csc._verify import Verification, verify
@@ -26,7 +26,7 @@ _HOMES = {
     "BlobError": "csc.errors",
     "Chip": "csc.chip",
     "ChipError": "csc.errors",
-    "ConvertError": "csc._convert",
+    "ConvertError": "csc_convert",
     "CscError": "csc.errors",
     "InputError": "csc.errors",
     "Model": "csc.model",
@@ -35,7 +35,7 @@ _HOMES = {
     "Result": "csc.model",
     "TensorInfo": "csc.blob",
     "Verification": "csc._verify",
-    "convert": "csc._convert",
+    "convert": "csc_convert",
     "infer": "csc.model",
     "inspect": "csc.model",
     "load": "csc.model",

@@ -1,0 +1,199 @@
+"""The command line: csc convert | infer | inspect | verify."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+from rich.console import Console
+
+import csc
+from csc import _tables as tables
+from csc._verify import LOGITS, read_data, split_labels
+from csc.errors import CscError, InputError
+from csc_convert import ConvertError
+from csc_convert.convert import write_file
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+json_option = click.option(
+    "--json", "json_file", metavar="FILE", help="Write the result as JSON; '-' is standard output."
+)
+limit_option = click.option("--limit", type=click.IntRange(1), help="Use the first so many rows.")
+
+
+def _console(json_file: str | None) -> Console:
+    """Tables go to standard output, or out of the way of JSON on it."""
+    wide = 110 if not sys.stdout.isatty() else None
+    return Console(stderr=json_file == "-", width=wide)
+
+
+def _write_json(json_file: str | None, result: dict[str, Any]) -> None:
+    if json_file is None:
+        return
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    if json_file == "-":
+        click.echo(text, nl=False)
+    else:
+        write_file(Path(json_file), text.encode())
+
+
+def _errors_end_with_2(command: Command) -> Command:
+    """Turn every error csc raises on purpose into one sentence and exit code 2."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except (CscError, ConvertError) as error:
+            click.echo(f"csc: {error}", err=True)
+            sys.exit(2)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(csc.__version__, prog_name="csc")
+def main() -> None:
+    """Software of the CompactScale int8 AI chip."""
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Blob to write.")
+@click.option("--calibration", type=click.Path(path_type=Path), required=True,
+              help=".npz with input_ids [N, T] and, optionally, attention_mask, token_type_ids.")
+@click.option("--max-length", type=int, help="Longest sequence; default: that of the calibration.")
+@click.option("--pooling", type=click.Choice(["auto", "none", "cls", "mean"]), default="auto",
+              show_default=True, help="Adds the output sentence_embedding.")
+@click.option("--wide", type=click.Choice(["auto", "none", "all"]), default="auto",
+              show_default=True, help="Which GEMMs read 13-bit instead of 8-bit activations.")
+@click.option("--min-sqnr", type=float, help="Fail below this SQNR (dB) of the worst output.")
+@click.option("--min-agreement", type=float, help="Fail below this share of equal predictions.")
+@json_option
+@_errors_end_with_2
+def convert(source: Path, output: Path, calibration: Path, max_length: int | None, pooling: str,
+            wide: str, min_sqnr: float | None, min_agreement: float | None,
+            json_file: str | None) -> None:  # fmt: skip
+    """Convert the Hugging Face directory SOURCE to an integer-only blob."""
+    console = _console(json_file)
+    with tables.progress_bars(console) as progress:
+        made = csc.convert(
+            source, output, calibration=calibration, max_length=max_length, pooling=pooling,
+            wide=wide, min_sqnr=min_sqnr, min_agreement=min_agreement, progress=progress,
+        )  # fmt: skip
+    report = made.report.to_dict()
+    for table in tables.conversion_tables(report):
+        console.print(table)
+    console.print(f"Wrote {output}.")
+    _write_json(json_file, report)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--input", "data", type=click.Path(path_type=Path), required=True,
+              help=".npz with one array [sequences, length] per input.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help=".npz to write the outputs to.")
+@click.option("--raw", is_flag=True, help="The device's integers instead of real values.")
+@click.option("--backend", type=click.Choice(["host", "cs1"]), default="host", show_default=True)
+@limit_option
+@json_option
+@_errors_end_with_2
+def infer(model: Path, data: Path, output: Path | None, raw: bool, backend: str,
+          limit: int | None, json_file: str | None) -> None:  # fmt: skip
+    """Run the blob MODEL on the rows of an .npz file."""
+    console = _console(json_file)
+    loaded = csc.load(model)
+    inputs, _ = split_labels(read_data(data, limit))
+    result = loaded.infer(inputs, raw=raw, backend=backend)
+    if output is not None:
+        write_file(output, _npz_bytes(result))
+    rows = [[name, str(array.dtype), str(list(array.shape))] for name, array in result.items()]
+    console.print(tables.make_table("Outputs", [("name", "left"), ("dtype", "left"), ("shape", "left")], rows))
+    predictions = _predictions(loaded, result)
+    if predictions:
+        numbered = [[str(row), label] for row, label in enumerate(predictions)]
+        console.print(tables.make_table("Predictions", [("row", "right"), ("label", "left")], numbered))
+    if result.report:
+        console.print(tables.chip_table(result.report))
+    outputs = {name: array.tolist() for name, array in result.items()}
+    report = [vars(entry) for entry in result.report]
+    _write_json(json_file, {"outputs": outputs, "predictions": predictions, "chip": report})
+
+
+def _predictions(model: csc.Model, result: csc.Result) -> list[str]:
+    """Return the label of the largest logit per row; empty for other models."""
+    if LOGITS not in result:
+        return []
+    labels = model.labels
+    best = result[LOGITS].argmax(axis=-1).tolist()
+    return [labels[index] if index < len(labels) else str(index) for index in best]
+
+
+def _npz_bytes(arrays: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--tensors", is_flag=True, help="List every tensor too.")
+@json_option
+@_errors_end_with_2
+def inspect(model: Path, tensors: bool, json_file: str | None) -> None:
+    """Show what the blob MODEL holds."""
+    facts = csc.inspect(model)
+    console = _console(json_file)
+    for table in tables.inspection_tables(facts, tensors):
+        console.print(table)
+    _write_json(json_file, facts)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True,
+              help=".npz with inputs [N, T] and, optionally, labels [N].")
+@click.option("--pooling", type=click.Choice(["auto", "none", "cls", "mean"]), default="auto",
+              show_default=True, help="As in csc convert.")
+@click.option("--min-agreement", type=float, help="Fail below this share of equal predictions.")
+@click.option("--min-sqnr", type=float, help="Fail below this SQNR (dB) of the worst output.")
+@limit_option
+@json_option
+@_errors_end_with_2
+def verify(model: Path, source: Path, data: Path, pooling: str, min_agreement: float | None,
+           min_sqnr: float | None, limit: int | None, json_file: str | None) -> None:  # fmt: skip
+    """Compare the blob MODEL with its float SOURCE on given data."""
+    console = _console(json_file)
+    with tables.progress_bars(console) as progress:
+        found = csc.verify(model, source, data, limit=limit, pooling=pooling, progress=progress)
+    for table in tables.verification_tables(found):
+        console.print(table)
+    _write_json(json_file, found.to_dict())
+    _gate(found, min_agreement, min_sqnr)
+
+
+def _gate(found: csc.Verification, min_agreement: float | None, min_sqnr: float | None) -> None:
+    worst = ", ".join(f"{layer.tensor} ({layer.sqnr_db:.1f} dB)" for layer in found.layers[:3])
+    if min_agreement is not None:
+        if found.agreement is None:
+            raise InputError("--min-agreement needs a classifier; this blob has no output 'logits'.")
+        if found.agreement < min_agreement:
+            raise CscError(
+                f"The agreement is {found.agreement:.4f}, below the required {min_agreement:.4f}; "
+                f"the worst layers are {worst}; convert with --wide all or more calibration data."
+            )
+    lowest = min(found.sqnr_db.values())
+    if min_sqnr is not None and lowest < min_sqnr:
+        raise CscError(
+            f"The worst output has an SQNR of {lowest:.1f} dB, below the required {min_sqnr:.1f} "
+            f"dB; the worst layers are {worst}; convert with --wide all or more calibration data."
+        )
