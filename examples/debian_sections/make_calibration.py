@@ -44,11 +44,7 @@ def read_split(name: str, data: Path = DATA) -> tuple[list[str], list[str]]:
         raise InputError(f"{path} is missing: run make_data.py first") from error
     except (lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
-    if (
-        not rows
-        or rows[0] != ["section", "package", "text"]
-        or any(len(r) != 3 for r in rows)
-    ):
+    if not rows or rows[0] != ["section", "package", "text"] or any(len(r) != 3 for r in rows):
         raise InputError(f"{path} is not a table of section, package and text")
     return [row[0] for row in rows[1:]], [row[2] for row in rows[1:]]
 
@@ -101,9 +97,7 @@ def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
             member.create_system = 3
             member.external_attr = 0o644 << 16
             buffer = io.BytesIO()
-            np.lib.format.write_array(
-                buffer, np.ascontiguousarray(array), allow_pickle=False
-            )
+            np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
             archive.writestr(member, buffer.getvalue())
     return target.getvalue()
 
@@ -121,9 +115,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
-def make(
-    split: str, count: int | None, max_length: int, checkpoint: Path
-) -> dict[str, np.ndarray]:
+def make(split: str, count: int | None, max_length: int, checkpoint: Path) -> dict[str, np.ndarray]:
     """Return the arrays of ``count`` rows of a split; of the validation split with labels."""
     labels, texts = read_split(split)
     rows = choose(len(texts), count, SEED if split == "train" else None)
@@ -131,32 +123,20 @@ def make(
     arrays = {"input_ids": ids, "attention_mask": mask}
     if split == "validation":
         label2id = read_label2id(checkpoint)
-        arrays["labels"] = np.array(
-            [label2id[labels[row]] for row in rows], dtype=np.int32
-        )
+        arrays["labels"] = np.array([label2id[labels[row]] for row in rows], dtype=np.int32)
     return arrays
 
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description="Write token arrays of the Debian section data."
-    )
+    parser = argparse.ArgumentParser(description="Write token arrays of the Debian section data.")
     parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument(
-        "--count", type=int, help="rows (default: 256 of train, all of validation)"
-    )
-    parser.add_argument(
-        "--max-length", type=int, default=MAX_LENGTH, help="tokens of each row"
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, default=CHECKPOINT, help="folder of the model"
-    )
+    parser.add_argument("--count", type=int, help="rows (default: 256 of train, all of validation)")
+    parser.add_argument("--max-length", type=int, default=MAX_LENGTH, help="tokens of each row")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="folder of the model")
     parser.add_argument("-o", "--output", type=Path, help="file to write")
     args = parser.parse_args()
-    output = args.output or Path(
-        "calibration.npz" if args.split == "train" else "validation.npz"
-    )
+    output = args.output or Path("calibration.npz" if args.split == "train" else "validation.npz")
     count = 256 if args.count is None and args.split == "train" else args.count
     try:
         if not 2 <= args.max_length <= MAX_LENGTH:

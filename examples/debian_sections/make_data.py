@@ -28,15 +28,7 @@ HERE = Path(__file__).resolve().parent
 APT_HELPER = "/usr/lib/apt/apt-helper"
 CLASS_COUNT = 24
 # Sections that say how a package is used or shipped, not what it is about.
-NO_TOPIC = {
-    "debug",
-    "introspection",
-    "localization",
-    "metapackages",
-    "misc",
-    "oldlibs",
-    "tasks",
-}
+NO_TOPIC = {"debug", "introspection", "localization", "metapackages", "misc", "oldlibs", "tasks"}
 VALIDATION_PER_MILLE = 50
 MAX_CHARS = 560
 MAX_TAIL_CHARS = 140
@@ -114,22 +106,16 @@ def find_index(folder: Path, suite: str, ending: str) -> Path:
     name = re.compile(rf"(?:^|.*_dists_{re.escape(suite)}_main_.*){ending}(?:\.\w+)?$")
     found = sorted(path for path in folder.iterdir() if name.match(path.name))
     if len(found) != 1:
-        raise InputError(
-            f"{len(found)} {ending} indices of {suite}/main in {folder}, need one"
-        )
+        raise InputError(f"{len(found)} {ending} indices of {suite}/main in {folder}, need one")
     return found[0]
 
 
 def read_index(path: Path) -> str:
     """Return the text of an index, whatever apt compressed it with."""
     try:
-        data = subprocess.run(
-            [APT_HELPER, "cat-file", str(path)], capture_output=True, check=True
-        )
+        data = subprocess.run([APT_HELPER, "cat-file", str(path)], capture_output=True, check=True)
     except FileNotFoundError as error:
-        raise InputError(
-            f"{APT_HELPER} is missing: run this on a Debian system"
-        ) from error
+        raise InputError(f"{APT_HELPER} is missing: run this on a Debian system") from error
     except subprocess.CalledProcessError as error:
         raise InputError(f"cannot read the index {path}") from error
     return data.stdout.decode("utf-8")
@@ -142,11 +128,7 @@ def fetch_indices(folder: Path) -> None:
     (folder / "cache" / "archives" / "partial").mkdir(parents=True)
     command = ["apt-get", "update", "-qq"]
     settings = [f"Dir::State::Lists={lists}", f"Dir::Cache={folder / 'cache'}"]
-    settings += [
-        "APT::Sandbox::User=",
-        "Acquire::Languages=",
-        "Acquire::Languages::=en",
-    ]
+    settings += ["APT::Sandbox::User=", "Acquire::Languages=", "Acquire::Languages::=en"]
     for setting in settings:
         command += ["-o", setting]
     try:
@@ -192,9 +174,7 @@ def drop_near_duplicates(rows: Iterable[Row]) -> list[Row]:
     seen: dict[tuple[str, str], list[frozenset[str]]] = defaultdict(list)
     for row in rows:
         own, others = words(row.text), seen[row.source, row.section]
-        if all(
-            len(own & other) < NEAR_DUPLICATE * len(own | other) for other in others
-        ):
+        if all(len(own & other) < NEAR_DUPLICATE * len(own | other) for other in others):
             others.append(own)
             kept.append(row)
     return kept
@@ -262,9 +242,7 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     """Write ``rows`` as tab-separated text compressed with xz."""
     lines = ["section\tpackage\ttext\n"]
     lines += [f"{row.section}\t{row.package}\t{row.text}\n" for row in rows]
-    data = lzma.compress(
-        "".join(lines).encode(), check=lzma.CHECK_CRC32, preset=9 | 1 << 31
-    )
+    data = lzma.compress("".join(lines).encode(), check=lzma.CHECK_CRC32, preset=9 | 1 << 31)
     write_atomic(path, data)
     print(f"{path.name}: {len(rows)} rows, {len(data)} bytes")
 
@@ -302,15 +280,9 @@ def make(folder: Path, suite: str, output: Path) -> None:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Build the Debian section data set.")
-    parser.add_argument(
-        "--suite", default="bookworm", help="Debian suite (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--indices", type=Path, help="folder of apt's indices; else fetch them"
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, default=HERE / "data", help="output folder"
-    )
+    parser.add_argument("--suite", default="bookworm", help="Debian suite (default: %(default)s)")
+    parser.add_argument("--indices", type=Path, help="folder of apt's indices; else fetch them")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "data", help="output folder")
     args = parser.parse_args()
     try:
         if args.indices is not None:

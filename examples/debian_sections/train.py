@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Train TinyBERT-256 to tell the section of a Debian package from its description.
 
-Learns a WordPiece vocabulary; learns for ``--word-epochs`` to fill in masked words and to tell the
-section at once, then for ``--epochs`` the section alone; and saves ``checkpoint/`` as Hugging Face has it, the weights in float16.
+Learns a WordPiece vocabulary, for ``--word-epochs`` masked words and sections at once, then for
+``--epochs`` sections alone, and saves ``checkpoint/`` as Hugging Face has it, weights in float16.
 ``--evaluate`` prints the accuracy of the saved checkpoint instead.
 Needs torch, transformers, tokenizers, safetensors, numpy and tqdm.
 """
@@ -21,25 +21,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from make_calibration import (
-    CHECKPOINT,
-    MAX_LENGTH,
-    InputError,
-    encode,
-    read_label2id,
-    read_split,
-)
-from tokenizers import (
-    Tokenizer,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import BertConfig, BertForSequenceClassification
+
+# isort: split
+from make_calibration import CHECKPOINT, MAX_LENGTH, InputError, encode, read_label2id, read_split
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))
@@ -99,10 +87,7 @@ def make_tokenizer(texts: list[str]) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=SPECIAL,
-        limit_alphabet=128,
-        show_progress=False,
+        vocab_size=VOCABULARY, special_tokens=SPECIAL, limit_alphabet=128, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -118,13 +103,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    (folder / "vocab.txt").write_text(
-        "".join(f"{word}\n" for word, _ in vocabulary), "utf-8"
-    )
-    settings: dict[str, object] = {
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": True,
-    }
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word, _ in vocabulary), "utf-8")
+    settings: dict[str, object] = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
     settings["model_max_length"] = MAX_LENGTH
     settings |= {f"{word[1:-1].lower()}_token": word for word in SPECIAL}
     text = json.dumps(settings, indent=2) + "\n"
@@ -164,15 +144,9 @@ def make_model(label2id: dict[str, int], vocabulary: int, dropout: float) -> nn.
     return model
 
 
-def batches(
-    lengths: np.ndarray, size: int, shuffle: np.random.Generator | None
-) -> Iterator:
+def batches(lengths: np.ndarray, size: int, shuffle: np.random.Generator | None) -> Iterator:
     """Yield row numbers in batches of rows of about the same length."""
-    order = (
-        np.arange(len(lengths))
-        if shuffle is None
-        else shuffle.permutation(len(lengths))
-    )
+    order = np.arange(len(lengths)) if shuffle is None else shuffle.permutation(len(lengths))
     span = len(order) if shuffle is None else size * 50
     groups = []
     for start in range(0, len(order), span):
@@ -185,8 +159,8 @@ def batches(
 
 
 def take(split: Split, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (ids, mask, labels) of ``rows``, cut to the longest of them."""
-    ids = split.ids[rows][:, : int(split.lengths[rows].max())]
+    """Return (ids, mask, labels) of ``rows``, cut to the longest of them, a multiple of 8."""
+    ids = split.ids[rows][:, : -(-int(split.lengths[rows].max()) // 8) * 8]
     return ids, (ids != PAD).long(), split.labels[rows]
 
 
@@ -209,9 +183,7 @@ def schedule(optimizer: torch.optim.Optimizer, steps: int, warm_up: float) -> ob
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def make_optimizer(
-    modules: list[nn.Module], rate: float, decay: float
-) -> torch.optim.Optimizer:
+def make_optimizer(modules: list[nn.Module], rate: float, decay: float) -> torch.optim.Optimizer:
     """Return AdamW that decays matrices only."""
     weights = {id(w): w for module in modules for w in module.parameters()}.values()
     groups = [
@@ -248,9 +220,7 @@ def learn(
             optimizer.zero_grad()
             rates.step()
             mean = 0.98 * mean + 0.02 * loss.item() if mean else loss.item()
-            bar.set_postfix_str(
-                f"epoch {epoch + 1}/{epochs} loss {mean:.3f}", refresh=False
-            )
+            bar.set_postfix_str(f"epoch {epoch + 1}/{epochs} loss {mean:.3f}", refresh=False)
             bar.update()
     bar.close()
 
@@ -288,10 +258,15 @@ def accuracy(model: nn.Module, split: Split) -> float:
     right = 0
     for rows in batches(split.lengths, 64, None):
         ids, mask, labels = take(split, rows)
-        right += int(
-            (model(input_ids=ids, attention_mask=mask).logits.argmax(1) == labels).sum()
-        )
+        right += int((model(input_ids=ids, attention_mask=mask).logits.argmax(1) == labels).sum())
     return right / len(split.labels)
+
+
+def load_model(folder: Path) -> nn.Module:
+    """Return the model in ``folder`` with its float16 weights in float32."""
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(f"{folder / 'model.safetensors'} is missing: run train.py first")
+    return BertForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
@@ -300,41 +275,45 @@ def save_model(model: nn.Module, folder: Path) -> None:
     model.float()
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train a model and save it."""
-    random.seed(args.seed)
-    torch.manual_seed(args.seed)
+def begin_model(args: argparse.Namespace) -> tuple[dict[str, int], nn.Module]:
+    """Learn a vocabulary and return the classes with an untrained model."""
     labels, texts = read_split("train")
     label2id = {label: number for number, label in enumerate(sorted(set(labels)))}
     tokenizer = make_tokenizer(texts)
     save_tokenizer(tokenizer, args.checkpoint)
-    splits = {
-        n: load_split(n, label2id, args.checkpoint) for n in ("train", "validation")
-    }
+    return label2id, make_model(label2id, tokenizer.get_vocab_size(), args.dropout)
+
+
+def continue_model(args: argparse.Namespace) -> tuple[dict[str, int], nn.Module]:
+    """Return the classes and the model of ``--start``, and take over its vocabulary."""
+    label2id, trained = read_label2id(args.start), load_model(args.start)
+    tokenizer = Tokenizer.from_file(str(args.start / "tokenizer.json"))
+    save_tokenizer(tokenizer, args.checkpoint)
     model = make_model(label2id, tokenizer.get_vocab_size(), args.dropout)
+    model.load_state_dict(trained.state_dict())
+    return label2id, model
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a model and save it."""
+    random.seed(args.seed)
+    torch.manual_seed(args.seed)
+    label2id, model = continue_model(args) if args.start else begin_model(args)
+    split = load_split("train", label2id, args.checkpoint)
     start = time.monotonic()
     if args.word_epochs:
-        learn_words(model, splits["train"], args)
-    learn_sections(model, splits["train"], args)
+        learn_words(model, split, args)
+    if args.epochs:
+        learn_sections(model, split, args)
     print(f"trained in {time.monotonic() - start:.0f} s")
-    print(f"train accuracy {accuracy(model, splits['train']):.4f}")
-    print(
-        f"validation accuracy, float32 weights {accuracy(model, splits['validation']):.4f}"
-    )
     save_model(model, args.checkpoint)
     evaluate(args)
 
 
 def evaluate(args: argparse.Namespace) -> None:
     """Print the accuracy of the saved checkpoint: float16 weights computed in float32."""
+    model = load_model(args.checkpoint)
     split = load_split("validation", read_label2id(args.checkpoint), args.checkpoint)
-    if not (args.checkpoint / "model.safetensors").is_file():
-        raise InputError(
-            f"{args.checkpoint / 'model.safetensors'} is missing: run train.py first"
-        )
-    model = BertForSequenceClassification.from_pretrained(
-        args.checkpoint, dtype=torch.float32
-    )
     share = accuracy(model, split)
     rows = len(split.labels)
     print(f"validation accuracy {share:.4f} ({round(share * rows)} of {rows} rows)")
@@ -342,35 +321,20 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Train TinyBERT-256 on the Debian sections."
-    )
-    parser.add_argument(
-        "--evaluate", action="store_true", help="only evaluate the checkpoint"
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, default=CHECKPOINT, help="folder of the model"
-    )
-    parser.add_argument(
-        "--epochs", type=int, default=7, help="epochs on sections alone"
-    )
-    parser.add_argument(
-        "--word-epochs", type=int, default=5, help="epochs on masked words before"
-    )
-    parser.add_argument(
-        "--rate", type=float, default=7e-4, help="highest learning rate"
-    )
+    parser = argparse.ArgumentParser(description="Train TinyBERT-256 on the Debian sections.")
+    parser.add_argument("--evaluate", action="store_true", help="only evaluate the checkpoint")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="folder of the model")
+    parser.add_argument("--start", type=Path, help="folder of a model to go on with")
+    parser.add_argument("--epochs", type=int, default=7, help="epochs on sections alone")
+    parser.add_argument("--word-epochs", type=int, default=5, help="epochs on masked words before")
+    parser.add_argument("--rate", type=float, default=7e-4, help="highest learning rate")
     parser.add_argument("--batch", type=int, default=64, help="rows in a batch")
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument(
-        "--word-dropout", type=float, default=0.1, help="share of words masked"
-    )
+    parser.add_argument("--word-dropout", type=float, default=0.1, help="share of words masked")
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=20260711)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--float32", action="store_true", help="train in float32, not bfloat16"
-    )
+    parser.add_argument("--float32", action="store_true", help="train in float32, not bfloat16")
     return parser
 
 
