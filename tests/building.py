@@ -14,7 +14,9 @@ def run(*command: str | Path, **options) -> str:
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=False, **options
     )
-    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, (
+        f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    )
     return done.stdout + done.stderr
 
 

@@ -114,12 +114,9 @@ static int32_t saturate_x(int32_t x) {
 
 static int32_t fetch_x(const product_t *job, size_t index) {
   switch (job->x_type) {
-    case TYPE_U8:
-      return ((const uint8_t *)job->x)[index];
-    case TYPE_S16:
-      return saturate_x(((const int16_t *)job->x)[index]);
-    default:
-      return ((const int8_t *)job->x)[index];
+    case TYPE_U8: return ((const uint8_t *)job->x)[index];
+    case TYPE_S16: return saturate_x(((const int16_t *)job->x)[index]);
+    default: return ((const int8_t *)job->x)[index];
   }
 }
 

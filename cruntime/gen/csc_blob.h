@@ -6,75 +6,11 @@
 
 #include <stdint.h>
 
+#include "csc_constants.h"
+
 #define CSC_BLOB_VERSION_MAJOR 1
 #define CSC_BLOB_VERSION_MINOR 0
 #define CSC_BLOB_MAGIC {0x43, 0x53, 0x43, 0x42, 0x0D, 0x0A, 0x1A, 0x0A}
-#define CSC_ALIGN 64  // alignment in bytes of the blob, of the arena, of sections and of tensors
-#define CSC_BLOCK 8  // edge of a GEMM block
-#define CSC_NONE 0xFFFFFFFFu  // an operand that is not there
-#define CSC_HEADER_BYTES 192  // header and section table together, padded
-#define CSC_TABLE_ENTRIES 1024  // entries of an activation table
-#define CSC_MAX_LENGTH 8192  // largest planned sequence length
-#define CSC_MAX_OPS 2048  // largest number of ops
-#define CSC_MAX_TENSORS 16384  // largest number of tensors
-#define CSC_MAX_K_S8 65528  // largest K of a GEMM with int8 input
-#define CSC_MAX_K_S16 2048  // largest K of a GEMM with int16 input
-#define CSC_MAX_N 65528  // largest N of a GEMM
-#define CSC_MAX_NORM 4096  // largest width of a layernorm
-#define CSC_MAX_HEAD_DIM 1024  // largest head dimension
-#define CSC_MAX_HEADS 256  // largest number of heads
-#define CSC_MAX_WIDTH 65528  // largest dims[1] of an arena tensor
-#define CSC_WIDE_MIN (-4096)  // smallest value an int16 GEMM input is clamped to
-#define CSC_WIDE_MAX 4095  // largest value an int16 GEMM input is clamped to
-#define CSC_MAX_BIAS 1073741823  // largest magnitude of a GEMM bias
-#define CSC_MAX_BETA 536870912  // largest magnitude of a layernorm offset
-#define CSC_MAX_MULTIPLIER 32767  // largest requantization multiplier
-#define CSC_MAX_SHIFT 46  // largest requantization shift; the smallest is 1
-#define CSC_MAX_ADD_MULTIPLIER 16384  // largest multiplier of an ADD
-#define CSC_MAX_NORM_SHIFT 29  // largest output shift of a layernorm
-#define CSC_MAX_EPSILON_BITS 54  // a layernorm epsilon is below 2 to this power
-#define CSC_MAX_ZERO_POINT 32768  // largest magnitude of a zero point
-
-typedef enum {
-  CSC_DTYPE_INT8 = 1,  // signed, 1 byte
-  CSC_DTYPE_UINT8 = 2,  // unsigned, 1 byte
-  CSC_DTYPE_INT16 = 3,  // signed, 2 bytes
-  CSC_DTYPE_INT32 = 4,  // signed, 4 bytes
-} csc_dtype_t;
-
-typedef enum {
-  CSC_STORAGE_ARENA = 0,  // offset counts from the start of the arena
-  CSC_STORAGE_WEIGHTS = 1,  // offset counts from the start of the WEIGHTS section
-} csc_storage_t;
-
-typedef enum {
-  CSC_FLAG_DYNAMIC = 1,  // dims[0] is the sequence length of the run; the record holds max_length
-  CSC_FLAG_INPUT = 2,  // written by the caller before a run
-  CSC_FLAG_OUTPUT = 4,  // read by the caller after a run
-  CSC_FLAG_OPTIONAL = 8,  // an input that may be left out; it is then filled with default_value
-} csc_flag_t;
-
-typedef enum {
-  CSC_SECTION_OPS = 1,  // op records, in the order of execution
-  CSC_SECTION_TENSORS = 2,  // tensor records
-  CSC_SECTION_STRINGS = 3,  // names, UTF-8, each ended by a zero byte; offset 0 is the empty name
-  CSC_SECTION_METADATA = 4,  // one JSON object, UTF-8, padded with zero bytes
-  CSC_SECTION_WEIGHTS = 5,  // constant tensors
-} csc_section_t;
-
-typedef enum {
-  CSC_OP_EMBED = 1,  // embedding sum
-  CSC_OP_LAYERNORM = 2,  // layernorm with one or two outputs
-  CSC_OP_GEMM = 3,  // 8x8-block matrix product with bias, requantization, optional table
-  CSC_OP_ATTENTION = 4,  // multi-head attention with padding mask
-  CSC_OP_ADD = 5,  // residual add
-  CSC_OP_POOL = 6,  // first token or masked mean
-} csc_op_t;
-
-typedef enum {
-  CSC_POOL_FIRST = 0,  // row 0
-  CSC_POOL_MEAN = 1,  // mean of the visible rows
-} csc_pool_t;
 
 typedef struct {
   uint8_t magic[8];  // 43 53 43 42 0D 0A 1A 0A

@@ -56,9 +56,9 @@ static inline csc_rsqrt_t csc_rsqrt(uint64_t u) {
   int32_t h = ((length + 1) >> 1) - 8;  // floor((length - 15) / 2)
   uint32_t m = (uint32_t)(h >= 0 ? u >> (2 * h) : u << (-2 * h));
   uint32_t y = csc_rsqrt_table[(m >> 9) - 32];
-  uint32_t t = m * ((y * y + (1u << 13)) >> 14);             // within 2 % of 2^30
-  uint32_t v = ((3u << 30) - t + (1u << 15)) >> 16;          // about 2^15
-  csc_rsqrt_t root = {(y * v + (1u << 14)) >> 15, h};        // y * v < 2^31
+  uint32_t t = m * ((y * y + (1u << 13)) >> 14);       // within 2 % of 2^30
+  uint32_t v = ((3u << 30) - t + (1u << 15)) >> 16;    // about 2^15
+  csc_rsqrt_t root = {(y * v + (1u << 14)) >> 15, h};  // y * v < 2^31
   return root;
 }
 

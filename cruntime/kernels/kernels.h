@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "csc_blob.h"
+#include "csc_constants.h"
 #include "fixed.h"
 
 // A destination of int8 or int16 elements.
@@ -60,9 +60,9 @@ void csc_matmul_blocks_s16(const int16_t *x, size_t x_stride, uint32_t rows, con
 typedef struct {
   const int32_t *requant;  // [outputs][2]: bias, multiplier + 65536 * shift
   int32_t zero_point;
-  int32_t clamp_low;   // with a table 0 and 1023
+  int32_t clamp_low;  // with a table 0 and 1023
   int32_t clamp_high;
-  const void *table;   // [1024] of the dtype of the output, or null
+  const void *table;  // [1024] of the dtype of the output, or null
 } csc_finish_t;
 void csc_finish_row(const csc_finish_t *finish, const int32_t *acc, size_t outputs,
                     const csc_out_t *out, size_t row);

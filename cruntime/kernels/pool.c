@@ -7,7 +7,9 @@ static int32_t element(const csc_pooling_t *pool, uint32_t row, size_t column) {
   return x - pool->zero_point_in;
 }
 
-static int counts(const csc_pooling_t *pool, uint32_t row) { return !pool->mask || pool->mask[row]; }
+static int counts(const csc_pooling_t *pool, uint32_t row) {
+  return !pool->mask || pool->mask[row];
+}
 
 static uint32_t count_visible(const csc_pooling_t *pool) {
   uint32_t count = 0;

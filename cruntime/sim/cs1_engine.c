@@ -141,16 +141,11 @@ static int is_in_window(uint32_t offset, uint32_t window, uint32_t words) {
 
 static uint32_t show(const csc_sim_cs1_t *sim, uint32_t offset) {
   switch (offset) {
-    case CSC_CS1_CTRL:
-      return sim->ctrl;
-    case CSC_CS1_STATUS:
-      return sim->status;
-    case CSC_CS1_MATRIX_SIZE:
-      return sim->size;
-    case CSC_CS1_PERF_CYCLES:
-      return sim->perf;
-    default:
-      break;
+    case CSC_CS1_CTRL: return sim->ctrl;
+    case CSC_CS1_STATUS: return sim->status;
+    case CSC_CS1_MATRIX_SIZE: return sim->size;
+    case CSC_CS1_PERF_CYCLES: return sim->perf;
+    default: break;
   }
   if (!is_in_window(offset, CSC_CS1_C, CSC_CS1_C_WORDS)) return 0;
   return sim->c[window_index(offset)];

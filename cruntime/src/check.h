@@ -8,8 +8,8 @@
 
 // What an op does with an operand, and what the operand must be.
 typedef struct {
-  uint8_t storage;   // csc_storage_t
-  uint8_t dtypes;    // bits 1 << csc_dtype_t of the dtypes allowed
+  uint8_t storage;  // csc_storage_t
+  uint8_t dtypes;   // bits 1 << csc_dtype_t of the dtypes allowed
   uint8_t rank;
   uint8_t written;   // 1: an output or scratch
   uint8_t optional;  // 1: may be CSC_NONE

@@ -23,8 +23,8 @@ static const csc_operand_rule_t embed[] = {
     CONST(I16, 2), CONST_OR_NONE(I16, 2), WRITE(I16, 2)};
 static const csc_operand_rule_t layernorm[] = {READ(I16, 2), CONST(I32, 2), WRITE(I8 | I16, 2),
                                                CONST_OR_NONE(I32, 2), WRITE_OR_NONE(I8 | I16, 2)};
-static const csc_operand_rule_t gemm[] = {READ(I8 | I16, 2), CONST(I8, 4),
-                                          CONST(I32, 2),     CONST_OR_NONE(I8 | I16, 1),
+static const csc_operand_rule_t gemm[] = {READ(I8 | I16, 2),  CONST(I8, 4),
+                                          CONST(I32, 2),      CONST_OR_NONE(I8 | I16, 1),
                                           WRITE(I8 | I16, 2), WRITE(I32, 2)};
 static const csc_operand_rule_t attention[] = {
     READ(I8, 2),   READ(I8, 2),        READ(I8, 2), READ_OR_NONE(U8, 1),
@@ -36,14 +36,13 @@ static const csc_operand_rule_t pool[] = {READ(I8 | I16, 2), READ_OR_NONE(U8, 1)
 #define RULE(operands, params) {operands, sizeof operands / sizeof *operands, params}
 
 csc_op_rule_t csc_op_rule(uint32_t kind) {
-  static const csc_op_rule_t rules[] = {{NULL, 0, 0},     RULE(embed, 1),     RULE(layernorm, 6),
-                                        RULE(gemm, 3),    RULE(attention, 6), RULE(add, 3),
+  static const csc_op_rule_t rules[] = {{NULL, 0, 0},  RULE(embed, 1),     RULE(layernorm, 6),
+                                        RULE(gemm, 3), RULE(attention, 6), RULE(add, 3),
                                         RULE(pool, 5)};
   return rules[kind < sizeof rules / sizeof *rules ? kind : 0];
 }
 
-static int operand_fits(const csc_model_t *model, uint32_t number,
-                        const csc_operand_rule_t *rule) {
+static int operand_fits(const csc_model_t *model, uint32_t number, const csc_operand_rule_t *rule) {
   if (number == CSC_NONE) return rule->optional;
   if (number >= model->header->tensor_count) return 0;
   const csc_blob_tensor_t *tensor = &model->tensors[number];
@@ -57,7 +56,8 @@ static csc_status_t check_record(const csc_model_t *model, uint32_t index, uint3
   csc_op_rule_t rule = csc_op_rule(op->kind);
   if (rule.operand_count == 0) return csc_fail(error, CSC_ERR_OP, index, FIELD(kind), 0, op->kind);
   if (op->reserved) return csc_fail(error, CSC_ERR_OP, index, FIELD(reserved), 0, op->reserved);
-  if (op->name >= strings_bytes) return csc_fail(error, CSC_ERR_OP, index, FIELD(name), 0, op->name);
+  if (op->name >= strings_bytes)
+    return csc_fail(error, CSC_ERR_OP, index, FIELD(name), 0, op->name);
   for (uint32_t i = 0; i < OPERANDS; i++) {
     uint32_t number = op->operand[i];
     int fits = i < rule.operand_count ? operand_fits(model, number, &rule.operands[i])

@@ -5,8 +5,7 @@
 #define FIELD(name) ((uint32_t)offsetof(csc_blob_tensor_t, name))
 #define OK 0xFFFFFFFFu  // no bad field
 
-#define KNOWN_FLAGS \
-  (CSC_FLAG_DYNAMIC | CSC_FLAG_INPUT | CSC_FLAG_OUTPUT | CSC_FLAG_OPTIONAL)
+#define KNOWN_FLAGS (CSC_FLAG_DYNAMIC | CSC_FLAG_INPUT | CSC_FLAG_OUTPUT | CSC_FLAG_OPTIONAL)
 
 uint32_t csc_dtype_bytes(uint32_t dtype) {
   if (dtype == CSC_DTYPE_INT32) return 4;

@@ -1,5 +1,5 @@
-#include "csc_crc_table.h"
 #include "check.h"
+#include "csc_crc_table.h"
 
 uint32_t csc_crc32(uint32_t crc, const uint8_t *bytes, size_t count) {
   crc = ~crc;

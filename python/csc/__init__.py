@@ -11,13 +11,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from csc._backend import OpReport
-    from csc.blob import OpInfo, TensorInfo
-    from csc.chip import Chip
-    from csc_convert import ConvertError, convert
-    from csc.errors import ArenaError, BlobError, ChipError, CscError, InputError
-    from csc.model import Model, Result, infer, inspect, load
-    from csc._verify import Verification, verify
+    from csc_convert import ConvertError as ConvertError
+    from csc_convert import convert as convert
+
+    from csc._backend import OpReport as OpReport
+    from csc._verify import Verification as Verification
+    from csc._verify import verify as verify
+    from csc.blob import OpInfo as OpInfo
+    from csc.blob import TensorInfo as TensorInfo
+    from csc.chip import Chip as Chip
+    from csc.errors import ArenaError as ArenaError
+    from csc.errors import BlobError as BlobError
+    from csc.errors import ChipError as ChipError
+    from csc.errors import CscError as CscError
+    from csc.errors import InputError as InputError
+    from csc.model import Model as Model
+    from csc.model import Result as Result
+    from csc.model import infer as infer
+    from csc.model import inspect as inspect
+    from csc.model import load as load
 
 __version__ = "0.1.0"
 

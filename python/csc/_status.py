@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,8 @@ def _blob_sentence(name: str, error: Any, blob: bytes | memoryview) -> str:
     index, item = int(error.index), int(error.item)
     if name == "CSC_ERR_TRUNCATED":
         if error.have < fmt.HEADER_BYTES:
-            return f"it has {error.have} bytes, less than the {fmt.HEADER_BYTES} of a header. {_REMAKE}"
+            needed = fmt.HEADER_BYTES
+            return f"it has {error.have} bytes, less than the {needed} of a header. {_REMAKE}"
         return f"its header says {error.need} bytes, but it has {error.have}. {_REMAKE}"
     section = fmt.Section(index).name if 1 <= index <= len(fmt.Section) else str(index)
     flow = f"tensor {index}" if item == fmt.NONE else f"operand {item} of op {index}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -31,18 +31,19 @@ def progress_bars(console: Console) -> Iterator[OnProgress]:
         yield show
 
 
-def make_table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table; a column is (heading, "left" or "right")."""
+def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table; a column whose heading ends with '>' is aligned to the right."""
     table = Table(title=title, title_justify="left", header_style="bold")
-    for heading, side in columns:
-        table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column.endswith(">") else "left"
+        table.add_column(column.rstrip(">"), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
 
 
 def count(number: int) -> str:
-    """Spell a number with thin groups of three digits."""
+    """Spell a number in groups of three digits."""
     return f"{number:,}".replace(",", " ")
 
 
@@ -53,36 +54,41 @@ def percent(share: float | None) -> str:
 
 def conversion_tables(report: dict[str, Any]) -> list[Table]:
     """Return the tables of a finished conversion (a `csc_convert.Report` as a dict)."""
-    rows = [
-        [
-            row["name"],
-            row["kind"] + (" wide" if row["wide"] else ""),
-            "x".join(str(dim) for dim in row["shape"]),
-            row["dtype"].lower(),
-            count(row["weight_bytes"]),
-            f"{row['sqnr_db']:.1f}",
-            percent(row["saturation"]),
-        ]
-        for row in report["rows"]
+    return [
+        make_table(
+            "Layers (SQNR against the float model)",
+            ["tensor", "op", "shape>", "dtype", "weight bytes>", "SQNR dB>", "saturated>"],
+            [_layer_row(row) for row in report["rows"]],
+        ),
+        make_table("Blob", ["what", "value"], _conversion_facts(report)),
     ]
-    layers = make_table(
-        "Layers (SQNR against the float model)",
-        [("tensor", "left"), ("op", "left"), ("shape", "right"), ("dtype", "left"),
-         ("weight bytes", "right"), ("SQNR dB", "right"), ("saturated", "right")],
-        rows,
-    )  # fmt: skip
-    facts = [
+
+
+def _layer_row(row: dict[str, Any]) -> list[str]:
+    return [
+        row["name"],
+        row["kind"] + (" wide" if row["wide"] else ""),
+        "x".join(str(dim) for dim in row["shape"]),
+        row["dtype"].lower(),
+        count(row["weight_bytes"]),
+        f"{row['sqnr_db']:.1f}",
+        percent(row["saturation"]),
+    ]
+
+
+def _conversion_facts(report: dict[str, Any]) -> list[list[str]]:
+    least = count(report["arena_lower_bound"])
+    return [
         ["blob bytes", count(report["blob_bytes"])],
-        ["arena bytes", f"{count(report['arena_bytes'])} (at least {count(report['arena_lower_bound'])})"],
+        ["arena bytes", f"{count(report['arena_bytes'])} (lower bound {least})"],
         ["longest sequence", str(report["max_length"])],
         ["wide GEMMs", ", ".join(report["wide"]) or "none"],
         ["worst output SQNR", f"{report['output_sqnr_db']:.1f} dB"],
         ["agreement on calibration data", percent(report["agreement"])],
         *[[f"mean cosine of {name}", f"{value:.5f}"] for name, value in report["cosine"].items()],
-        ["sequences calibrated / measured",
-         f"{report['calibration_sequences']} / {report['measured_sequences']}"],
-    ]  # fmt: skip
-    return [layers, make_table("Blob", [("what", "left"), ("value", "left")], facts)]
+        ["sequences calibrated", str(report["calibration_sequences"])],
+        ["sequences measured", str(report["measured_sequences"])],
+    ]
 
 
 def verification_tables(found: Verification, worst: int = 8) -> list[Table]:
@@ -98,65 +104,77 @@ def verification_tables(found: Verification, worst: int = 8) -> list[Table]:
         facts.append([f"{name}: SQNR", f"{found.sqnr_db[name]:.1f} dB"])
     layers = [[layer.tensor, f"{layer.sqnr_db:.1f}"] for layer in found.layers[:worst]]
     return [
-        make_table("Integer model against float model", [("what", "left"), ("value", "right")], facts),
-        make_table("Worst layers", [("tensor", "left"), ("SQNR dB", "right")], layers),
+        make_table("Integer model against float model", ["what", "value>"], facts),
+        make_table("Worst layers", ["tensor", "SQNR dB>"], layers),
     ]
 
 
 def chip_table(report: Sequence[OpReport]) -> Table:
     """Return what a chip did, per op, with a total."""
-    busy = [entry for entry in report if entry.blocks]
-    rows = [
-        [entry.name, count(entry.blocks), count(entry.engine_clocks), count(entry.bus_reads),
-         count(entry.bus_writes)]
-        for entry in busy
-    ]  # fmt: skip
-    totals = [sum(column) for column in zip(*[
-        (e.blocks, e.engine_clocks, e.bus_reads, e.bus_writes) for e in busy
-    ], strict=True)]  # fmt: skip
-    rows.append(["total", *[count(total) for total in totals]])
-    columns = [("op", "left"), ("blocks", "right"), ("engine clocks", "right"),
-               ("bus reads", "right"), ("bus writes", "right")]  # fmt: skip
+    figures = [
+        (e.name, e.blocks, e.engine_clocks, e.bus_reads, e.bus_writes) for e in report if e.blocks
+    ]
+    totals = [sum(column) for column in list(zip(*figures, strict=True))[1:]]
+    rows = [[name, *map(count, numbers)] for name, *numbers in [*figures, ("total", *totals)]]
+    columns = ["op", "blocks>", "engine clocks>", "bus reads>", "bus writes>"]
     return make_table("CS1 block engine", columns, rows)
 
 
 def inspection_tables(facts: dict[str, Any], tensors: bool) -> list[Table]:
     """Return the tables of `csc.inspect`'s result."""
-    general = [
+    faces = [(side, tensor) for side in ("inputs", "outputs") for tensor in facts[side]]
+    found = [
+        make_table("Blob", ["what", "value"], _inspection_facts(facts)),
+        make_table(
+            "Inputs and outputs",
+            ["side", "name", "dtype", "shape", "scale>", "zero point>", "default>"],
+            [_face_row(side, tensor) for side, tensor in faces],
+        ),
+        make_table("Ops", ["no.>", "name", "kind", "parameters"], list(map(_op_row, facts["ops"]))),
+    ]
+    if tensors:
+        columns = ["no.>", "name", "dtype", "shape", "storage", "offset>", "bytes>"]
+        found.append(make_table("Tensors", columns, list(map(_tensor_row, facts["tensors"]))))
+    return found
+
+
+def _inspection_facts(facts: dict[str, Any]) -> list[list[str]]:
+    return [
         ["format", facts["format"]],
         ["blob bytes", count(facts["blob_bytes"])],
         ["arena bytes", count(facts["arena_bytes"])],
         ["longest sequence", str(facts["max_length"])],
         *[[key, str(value)] for key, value in sorted(facts["metadata"].items())],
     ]
-    faces = [
-        [side, t["name"], t["dtype"], _shape(t["shape"]), f"{t['scale']:.6g}", str(t["zero_point"]),
-         str(t["default"]) if t["optional"] else "-"]
-        for side in ("inputs", "outputs")
-        for t in facts[side]
-    ]  # fmt: skip
-    ops = [
-        [str(op["number"]), op["name"], op["kind"], ", ".join(f"{k}={v}" for k, v in op["params"].items())]
-        for op in facts["ops"]
+
+
+def _face_row(side: str, tensor: dict[str, Any]) -> list[str]:
+    return [
+        side,
+        tensor["name"],
+        tensor["dtype"],
+        _shape(tensor["shape"]),
+        f"{tensor['scale']:.6g}",
+        str(tensor["zero_point"]),
+        str(tensor["default"]) if tensor["optional"] else "-",
     ]
-    tables = [
-        make_table("Blob", [("what", "left"), ("value", "left")], general),
-        make_table("Inputs and outputs", [("side", "left"), ("name", "left"), ("dtype", "left"),
-                   ("shape", "left"), ("scale", "right"), ("zero point", "right"),
-                   ("default", "right")], faces),
-        make_table("Ops", [("no.", "right"), ("name", "left"), ("kind", "left"),
-                   ("parameters", "left")], ops),
-    ]  # fmt: skip
-    if tensors:
-        rows = [
-            [str(t["number"]), t["name"], t["dtype"], _shape(t["shape"]), t["storage"],
-             count(t["offset"]), count(t["nbytes"])]
-            for t in facts["tensors"]
-        ]  # fmt: skip
-        columns = [("no.", "right"), ("name", "left"), ("dtype", "left"), ("shape", "left"),
-                   ("storage", "left"), ("offset", "right"), ("bytes", "right")]  # fmt: skip
-        tables.append(make_table("Tensors", columns, rows))
-    return tables
+
+
+def _op_row(op: dict[str, Any]) -> list[str]:
+    params = ", ".join(f"{name}={value}" for name, value in op["params"].items())
+    return [str(op["number"]), op["name"], op["kind"], params]
+
+
+def _tensor_row(tensor: dict[str, Any]) -> list[str]:
+    return [
+        str(tensor["number"]),
+        tensor["name"],
+        tensor["dtype"],
+        _shape(tensor["shape"]),
+        tensor["storage"],
+        count(tensor["offset"]),
+        count(tensor["nbytes"]),
+    ]
 
 
 def _shape(dims: Sequence[int | None]) -> str:

@@ -150,9 +150,7 @@ class _Tally:
         return _sqnr(self.signal, self.error)
 
 
-def _outputs_tallied(
-    inputs: Arrays, wanted: Arrays, found: list[Arrays]
-) -> dict[str, _Tally]:
+def _outputs_tallied(inputs: Arrays, wanted: Arrays, found: list[Arrays]) -> dict[str, _Tally]:
     visible = inputs.get("attention_mask")
     lengths = visible_lengths(inputs)
     tallies = {name: _Tally() for name in found[0]}
@@ -166,7 +164,9 @@ def _outputs_tallied(
     return tallies
 
 
-def _layer_errors(model: Model, source: Any, inputs: Arrays, progress: Progress) -> list[LayerError]:
+def _layer_errors(
+    model: Model, source: Any, inputs: Arrays, progress: Progress
+) -> list[LayerError]:
     """Trace some sequences through both models; compare what has one scale and one name in both."""
     lengths = visible_lengths(inputs)
     scaled = {t.name: t for t in model.tensors if t.storage == "arena" and t.scale > 0}
@@ -213,6 +213,7 @@ def verify(
 
     Raises:
         InputError, ConvertError: the data or the source cannot be used.
+
     """
     from csc_convert import load_source
 

@@ -71,7 +71,7 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
     try:
         with path.open("rb") as file:
             data = aligned_bytes(os.fstat(file.fileno()).st_size)
-            got = file.readinto(memoryview(data))
+            got = file.readinto(data.data)
     except OSError as error:
         reason = error.strerror or error
         raise BlobError(f"The blob {path} cannot be read: {reason}; check the path.") from None
@@ -103,7 +103,7 @@ class Blob:
         error = ffi.new("csc_error_t *")
         pointer = ffi.from_buffer(self.data, require_writable=False)
         if lib.csc_load_model(self.view, pointer, self.data.size, error):
-            raise load_error(error, memoryview(self.data), self.where)
+            raise load_error(error, self.data.data, self.where)
 
     def _check_names(self) -> None:
         faces = [t for t in self.tensors if t.flags & (fmt.Flag.INPUT | fmt.Flag.OUTPUT)]

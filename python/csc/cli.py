@@ -12,14 +12,13 @@ from typing import Any, TypeVar
 
 import click
 import numpy as np
+from csc_convert import ConvertError, write_file
 from rich.console import Console
 
 import csc
 from csc import _tables as tables
 from csc._verify import LOGITS, read_data, split_labels
 from csc.errors import CscError, InputError
-from csc_convert import ConvertError
-from csc_convert.convert import write_file
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -67,14 +66,30 @@ def main() -> None:
 
 @main.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Blob to write.")
-@click.option("--calibration", type=click.Path(path_type=Path), required=True,
-              help=".npz with input_ids [N, T] and, optionally, attention_mask, token_type_ids.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Blob to write."
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    required=True,
+    help=".npz with input_ids [N, T] and, optionally, attention_mask, token_type_ids.",
+)
 @click.option("--max-length", type=int, help="Longest sequence; default: that of the calibration.")
-@click.option("--pooling", type=click.Choice(["auto", "none", "cls", "mean"]), default="auto",
-              show_default=True, help="Adds the output sentence_embedding.")
-@click.option("--wide", type=click.Choice(["auto", "none", "all"]), default="auto",
-              show_default=True, help="Which GEMMs read 13-bit instead of 8-bit activations.")
+@click.option(
+    "--pooling",
+    type=click.Choice(["auto", "none", "cls", "mean"]),
+    default="auto",
+    show_default=True,
+    help="Adds the output sentence_embedding.",
+)
+@click.option(
+    "--wide",
+    type=click.Choice(["auto", "none", "all"]),
+    default="auto",
+    show_default=True,
+    help="Which GEMMs read 13-bit instead of 8-bit activations.",
+)
 @click.option("--min-sqnr", type=float, help="Fail below this SQNR (dB) of the worst output.")
 @click.option("--min-agreement", type=float, help="Fail below this share of equal predictions.")
 @json_option
@@ -98,9 +113,16 @@ def convert(source: Path, output: Path, calibration: Path, max_length: int | Non
 
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--input", "data", type=click.Path(path_type=Path), required=True,
-              help=".npz with one array [sequences, length] per input.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help=".npz to write the outputs to.")
+@click.option(
+    "--input",
+    "data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help=".npz with one array [sequences, length] per input.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help=".npz to write the outputs to."
+)
 @click.option("--raw", is_flag=True, help="The device's integers instead of real values.")
 @click.option("--backend", type=click.Choice(["host", "cs1"]), default="host", show_default=True)
 @limit_option
@@ -116,11 +138,11 @@ def infer(model: Path, data: Path, output: Path | None, raw: bool, backend: str,
     if output is not None:
         write_file(output, _npz_bytes(result))
     rows = [[name, str(array.dtype), str(list(array.shape))] for name, array in result.items()]
-    console.print(tables.make_table("Outputs", [("name", "left"), ("dtype", "left"), ("shape", "left")], rows))
+    console.print(tables.make_table("Outputs", ["name", "dtype", "shape"], rows))
     predictions = _predictions(loaded, result)
     if predictions:
         numbered = [[str(row), label] for row, label in enumerate(predictions)]
-        console.print(tables.make_table("Predictions", [("row", "right"), ("label", "left")], numbered))
+        console.print(tables.make_table("Predictions", ["row>", "label"], numbered))
     if result.report:
         console.print(tables.chip_table(result.report))
     outputs = {name: array.tolist() for name, array in result.items()}
@@ -160,10 +182,19 @@ def inspect(model: Path, tensors: bool, json_file: str | None) -> None:
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help=".npz with inputs [N, T] and, optionally, labels [N].")
-@click.option("--pooling", type=click.Choice(["auto", "none", "cls", "mean"]), default="auto",
-              show_default=True, help="As in csc convert.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help=".npz with inputs [N, T] and, optionally, labels [N].",
+)
+@click.option(
+    "--pooling",
+    type=click.Choice(["auto", "none", "cls", "mean"]),
+    default="auto",
+    show_default=True,
+    help="As in csc convert.",
+)
 @click.option("--min-agreement", type=float, help="Fail below this share of equal predictions.")
 @click.option("--min-sqnr", type=float, help="Fail below this SQNR (dB) of the worst output.")
 @limit_option
@@ -185,7 +216,9 @@ def _gate(found: csc.Verification, min_agreement: float | None, min_sqnr: float 
     worst = ", ".join(f"{layer.tensor} ({layer.sqnr_db:.1f} dB)" for layer in found.layers[:3])
     if min_agreement is not None:
         if found.agreement is None:
-            raise InputError("--min-agreement needs a classifier; this blob has no output 'logits'.")
+            raise InputError(
+                "--min-agreement needs a classifier; this blob has no output 'logits'."
+            )
         if found.agreement < min_agreement:
             raise CscError(
                 f"The agreement is {found.agreement:.4f}, below the required {min_agreement:.4f}; "

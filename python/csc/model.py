@@ -67,6 +67,7 @@ class Model:
         self._arenas: deque[NDArray[np.uint8]] = deque()
 
     def __repr__(self) -> str:
+        """Return the blob's name, inputs and outputs."""
         inputs = ", ".join(tensor.name for tensor in self._inputs)
         outputs = ", ".join(tensor.name for tensor in self._outputs)
         return f"<csc.Model {self._blob.where}: {inputs} -> {outputs}>"
@@ -226,9 +227,7 @@ class Model:
     def _run_error(self, error: Any) -> Exception:
         return run_error(error, [op.name for op in self._blob.ops], self._blob.where)
 
-    def _view(
-        self, tensor: TensorInfo, memory: NDArray[np.uint8], length: int
-    ) -> NDArray[Any]:
+    def _view(self, tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
         """Return the live part of an arena tensor: T rows where it has a length, no padding."""
         shape = tuple(length if dim is None else dim for dim in tensor.shape)
         rows = shape[0]
@@ -335,6 +334,7 @@ def infer(
         InputError: a wrong name, dtype, shape, length or id.
         ArenaError: an arena too small (with need and have) or not aligned.
         ChipError: the chip's bus failed, or it did not finish in time.
+
     """
     runner = model if isinstance(model, Model) else Model(model)
     return runner.infer(inputs, raw=raw, backend=backend, arena=arena, **named)

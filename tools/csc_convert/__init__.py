@@ -4,7 +4,7 @@
 >>> convert("model/", "model.cscb", calibration="calibration.npz").report.output_sqnr_db
 """
 
-from .convert import Conversion, convert
+from .convert import Conversion, convert, write_file
 from .errors import AccuracyGate, BadCalibration, BadCheckpoint, ConvertError, UnsupportedModel
 from .report import Report
 from .source import FloatModel, load_source
@@ -20,4 +20,5 @@ __all__ = [
     "UnsupportedModel",
     "convert",
     "load_source",
+    "write_file",
 ]

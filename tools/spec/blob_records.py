@@ -1,6 +1,7 @@
 """The single source of the blob's records, enumerations and limits.
 
-`generate_blob.py` turns this file into the C header, the Python constants and the tables of SPEC.md.
+`generate_blob.py` turns this file into the C headers, the Python constants and the tables of
+SPEC.md.
 A field is (name, type, count, meaning); types are u8, u16, i16, u32, i32.
 """
 
@@ -173,7 +174,10 @@ OPS = {
             ("k", "int8 [T][>= k_column + H*D]"),
             ("v", "int8 [T][>= v_column + H*D]"),
             ("mask", "uint8 [T] or NONE: key t is visible where mask[t] is not 0"),
-            ("head_requant", "int32 [H][2] weights: (score, context), each multiplier + 65536 * shift"),
+            (
+                "head_requant",
+                "int32 [H][2] weights: (score, context), each multiplier + 65536 * shift",
+            ),
             ("out", "int8 or int16 [T][H*D]"),
             ("scratch", "uint8 [40*L + 32*E], L = up8(T_max), E = up8(D)"),
         ],
