@@ -135,10 +135,10 @@ static csc_status_t check_content(const csc_model_t *model, blob_t blob, csc_err
 csc_status_t csc_load_model(csc_model_t *model, const void *bytes, size_t count,
                             csc_error_t *error) {
   if (!model || !bytes) return csc_fail(error, CSC_ERR_ARGUMENT, 0, 0, 0, 0);
-  if ((uintptr_t)bytes % CSC_ALIGN) return csc_fail(error, CSC_ERR_ALIGNMENT, 0, 0, CSC_ALIGN, 0);
   if (count < CSC_HEADER_BYTES) {
     return csc_fail(error, CSC_ERR_TRUNCATED, 0, 0, CSC_HEADER_BYTES, (int64_t)count);
   }
+  if ((uintptr_t)bytes % CSC_ALIGN) return csc_fail(error, CSC_ERR_ALIGNMENT, 0, 0, CSC_ALIGN, 0);
   blob_t blob = {bytes, bytes, NULL};
   blob.sections = (const void *)(blob.bytes + sizeof(csc_blob_header_t));
   csc_status_t status = check_file(blob, count, error);

@@ -222,7 +222,7 @@ class Model:
             self._view(self._blob.tensors[number], memory, batch.length)[:] = array[row]
         if lib.csc_run(job, error):
             raise self._run_error(error)
-        return [_as_output(self._view(t, memory, batch.length)) for t in self._outputs]
+        return [_as_output(t, self._view(t, memory, batch.length)) for t in self._outputs]
 
     def _run_error(self, error: Any) -> Exception:
         return run_error(error, [op.name for op in self._blob.ops], self._blob.where)
@@ -238,9 +238,9 @@ class Model:
         return flat.reshape(rows, tensor.row_stride)[:, : shape[1]]
 
 
-def _as_output(view: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy that outlives the arena; a single row loses its row axis."""
-    return np.array(view[0] if view.ndim == 2 and view.shape[0] == 1 else view)
+def _as_output(tensor: TensorInfo, view: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy that outlives the arena; a tensor of one row by design loses its row axis."""
+    return np.array(view[0] if len(tensor.shape) == 2 and tensor.shape[0] == 1 else view)
 
 
 def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
