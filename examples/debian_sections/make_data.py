@@ -242,7 +242,9 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     """Write ``rows`` as tab-separated text compressed with xz."""
     lines = ["section\tpackage\ttext\n"]
     lines += [f"{row.section}\t{row.package}\t{row.text}\n" for row in rows]
-    data = lzma.compress("".join(lines).encode(), check=lzma.CHECK_CRC32, preset=9 | 1 << 31)
+    data = lzma.compress(
+        "".join(lines).encode(), check=lzma.CHECK_CRC32, preset=9 | lzma.PRESET_EXTREME
+    )
     write_atomic(path, data)
     print(f"{path.name}: {len(rows)} rows, {len(data)} bytes")
 

@@ -14,6 +14,7 @@ import json
 import math
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,7 +101,6 @@ def make_tokenizer(texts: list[str]) -> Tokenizer:
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write the three files of a Hugging Face BERT tokenizer."""
-    folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word, _ in vocabulary), "utf-8")
@@ -275,38 +275,48 @@ def save_model(model: nn.Module, folder: Path) -> None:
     model.float()
 
 
-def begin_model(args: argparse.Namespace) -> tuple[dict[str, int], nn.Module]:
-    """Learn a vocabulary and return the classes with an untrained model."""
+def begin_model(args: argparse.Namespace, folder: Path) -> tuple[dict[str, int], nn.Module]:
+    """Learn a vocabulary into ``folder`` and return the classes with an untrained model."""
     labels, texts = read_split("train")
     label2id = {label: number for number, label in enumerate(sorted(set(labels)))}
     tokenizer = make_tokenizer(texts)
-    save_tokenizer(tokenizer, args.checkpoint)
+    save_tokenizer(tokenizer, folder)
     return label2id, make_model(label2id, tokenizer.get_vocab_size(), args.dropout)
 
 
-def continue_model(args: argparse.Namespace) -> tuple[dict[str, int], nn.Module]:
-    """Return the classes and the model of ``--start``, and take over its vocabulary."""
+def continue_model(args: argparse.Namespace, folder: Path) -> tuple[dict[str, int], nn.Module]:
+    """Return the classes and the model of ``--start``; copy its vocabulary into ``folder``."""
     label2id, trained = read_label2id(args.start), load_model(args.start)
     tokenizer = Tokenizer.from_file(str(args.start / "tokenizer.json"))
-    save_tokenizer(tokenizer, args.checkpoint)
+    save_tokenizer(tokenizer, folder)
     model = make_model(label2id, tokenizer.get_vocab_size(), args.dropout)
     model.load_state_dict(trained.state_dict())
     return label2id, model
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train a model and save it."""
+def train_into(args: argparse.Namespace, folder: Path) -> None:
+    """Train a model and save it in ``folder``."""
     random.seed(args.seed)
     torch.manual_seed(args.seed)
-    label2id, model = continue_model(args) if args.start else begin_model(args)
-    split = load_split("train", label2id, args.checkpoint)
+    label2id, model = (continue_model if args.start else begin_model)(args, folder)
+    split = load_split("train", label2id, folder)
     start = time.monotonic()
     if args.word_epochs:
         learn_words(model, split, args)
     if args.epochs:
         learn_sections(model, split, args)
     print(f"trained in {time.monotonic() - start:.0f} s")
-    save_model(model, args.checkpoint)
+    save_model(model, folder)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a model next to the checkpoint folder, then put its files in place."""
+    args.checkpoint.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.checkpoint.parent, prefix=".checkpoint") as folder:
+        train_into(args, Path(folder))
+        for path in sorted(Path(folder).iterdir()):
+            path.chmod(0o644)
+            path.replace(args.checkpoint / path.name)
     evaluate(args)
 
 
