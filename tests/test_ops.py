@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
-from blob_factory import OP_CASES, tiny_encoder_blob
-from csc_convert import oracle
 
 import csc
+from blob_factory import OP_CASES, tiny_encoder_blob
+from csc._backend import BACKENDS as BACKEND_MAKERS
+from csc._backend import has_avx2
+from csc_convert import oracle
 
-BACKENDS = ["host", "cs1"]
+AVX2 = pytest.param("avx2", marks=pytest.mark.skipif(not has_avx2(), reason="no AVX2 here"))
+BACKENDS = ["portable", AVX2, "cs1"]
 
 
 def assert_same(blob, inputs, backend):
@@ -23,3 +26,38 @@ def assert_same(blob, inputs, backend):
 @pytest.mark.parametrize("build", [pytest.param(build, id=name) for name, build in OP_CASES])
 def test_op(build, backend):
     assert_same(*build(), backend)
+
+
+def infer_tiny(backend):
+    blob, inputs = tiny_encoder_blob()
+    return csc.infer(csc.load(blob), inputs, raw=True, backend=backend)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("portable", "Backend"), ("avx2", "Avx2Backend")])
+def test_environment_forces_what_host_means(monkeypatch, name, kind):
+    if name == "avx2" and not has_avx2():
+        pytest.skip("no AVX2 here")
+    monkeypatch.setenv("CSC_BACKEND", name)
+    assert type(BACKEND_MAKERS["host"]([], None)).__name__ == kind
+    assert_same(*tiny_encoder_blob(), "host")
+
+
+def test_host_is_the_best_the_cpu_has(monkeypatch):
+    monkeypatch.delenv("CSC_BACKEND", raising=False)
+    best = "Avx2Backend" if has_avx2() else "Backend"
+    assert type(BACKEND_MAKERS["host"]([], None)).__name__ == best
+
+
+def test_environment_with_an_unknown_backend(monkeypatch):
+    monkeypatch.setenv("CSC_BACKEND", "sse9")
+    with pytest.raises(csc.InputError, match="CSC_BACKEND is 'sse9'; set it to 'portable' or"):
+        infer_tiny("host")
+    infer_tiny("portable")
+
+
+def test_avx2_where_the_cpu_has_none(monkeypatch):
+    monkeypatch.setattr(csc._backend, "has_avx2", lambda: False)
+    with pytest.raises(csc.InputError, match="'avx2' needs an x86-64 CPU with AVX2"):
+        infer_tiny("avx2")
+    monkeypatch.delenv("CSC_BACKEND", raising=False)
+    assert type(BACKEND_MAKERS["host"]([], None)).__name__ == "Backend"

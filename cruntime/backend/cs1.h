@@ -4,9 +4,10 @@
 #define CSC_BACKEND_CS1_H
 
 #include "cs1_driver.h"
-#include "products.h"
+#include "kernel_table.h"
 
-// Fills *products with the engine's products; the backend keeps pointers to both arguments.
-csc_backend_t csc_cs1_backend(csc_products_t *products, csc_cs1_t *driver);
+// Fills *kernels: the engine's products, the portable rest. The backend keeps pointers to both
+// arguments.
+csc_backend_t csc_cs1_backend(csc_kernel_table_t *kernels, csc_cs1_t *driver);
 
 #endif

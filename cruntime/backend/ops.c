@@ -1,8 +1,7 @@
 // ops.c: every op of SPEC.md, section 3, from operands to kernels.
 
-#include "kernels.h"
+#include "kernel_table.h"
 #include "operand.h"
-#include "products.h"
 
 #define TILE 8u  // rows a product takes at a time
 
@@ -51,7 +50,7 @@ static csc_status_t run_embed(const csc_call_t *call, csc_error_t *error) {
   return CSC_OK;
 }
 
-static csc_status_t run_layernorm(const csc_call_t *call) {
+static csc_status_t run_layernorm(const csc_kernel_table_t *kernels, const csc_call_t *call) {
   const int32_t *param = call->op->param;
   csc_view_t x = csc_operand(call, CSC_LAYERNORM_OPERAND_X);
   csc_view_t affine_a = csc_operand(call, CSC_LAYERNORM_OPERAND_AFFINE_A);
@@ -66,26 +65,26 @@ static csc_status_t run_layernorm(const csc_call_t *call) {
                      (uint64_t)(uint32_t)param[CSC_LAYERNORM_PARAM_EPSILON_HIGH] << 32;
   for (uint32_t r = 0; r < x.rows; r++) {
     const int16_t *row = (const int16_t *)x.data + r * x.stride;
-    csc_norm_t norm = csc_norm_row(row, x.columns, epsilon);
-    csc_affine_row(row, x.columns, norm, &a, &out_a, r);
-    if (affine_b.data) csc_affine_row(row, x.columns, norm, &b, &out_b, r);
+    csc_norm_t norm = kernels->norm_row(row, x.columns, epsilon);
+    kernels->affine_row(row, x.columns, norm, &a, &out_a, r);
+    if (affine_b.data) kernels->affine_row(row, x.columns, norm, &b, &out_b, r);
   }
   return CSC_OK;
 }
 
-static csc_status_t tile_product(const csc_products_t *products, csc_view_t x, uint32_t first,
+static csc_status_t tile_product(const csc_kernel_table_t *kernels, csc_view_t x, uint32_t first,
                                  uint32_t rows, csc_view_t weights, int32_t *acc) {
   uint32_t n_blocks = weights.rows;
   uint32_t k_blocks = weights.columns;
   if (x.dtype == CSC_DTYPE_INT8) {
-    return products->blocks_s8(products->ctx, (const int8_t *)x.data + first * x.stride, x.stride,
-                               rows, weights.data, k_blocks, n_blocks, acc);
-  }
-  return products->blocks_s16(products->ctx, (const int16_t *)x.data + first * x.stride, x.stride,
+    return kernels->blocks_s8(kernels->ctx, (const int8_t *)x.data + first * x.stride, x.stride,
                               rows, weights.data, k_blocks, n_blocks, acc);
+  }
+  return kernels->blocks_s16(kernels->ctx, (const int16_t *)x.data + first * x.stride, x.stride,
+                             rows, weights.data, k_blocks, n_blocks, acc);
 }
 
-static csc_status_t run_gemm(const csc_products_t *products, const csc_call_t *call) {
+static csc_status_t run_gemm(const csc_kernel_table_t *kernels, const csc_call_t *call) {
   csc_view_t x = csc_operand(call, CSC_GEMM_OPERAND_X);
   csc_view_t weights = csc_operand(call, CSC_GEMM_OPERAND_WEIGHTS);
   csc_view_t out = csc_operand(call, CSC_GEMM_OPERAND_OUT);
@@ -101,10 +100,10 @@ static csc_status_t run_gemm(const csc_products_t *products, const csc_call_t *c
   for (uint32_t first = 0; first < out.rows; first += TILE) {
     uint32_t rows = out.rows - first < TILE ? out.rows - first : TILE;
     int32_t *acc = scratch.data;
-    csc_status_t status = tile_product(products, x, first, rows, weights, acc);
+    csc_status_t status = tile_product(kernels, x, first, rows, weights, acc);
     if (status) return status;
     for (uint32_t r = 0; r < rows; r++) {
-      csc_finish_row(&finish, acc + r * scratch.stride, out.columns, &destination, first + r);
+      kernels->finish_row(&finish, acc + r * scratch.stride, out.columns, &destination, first + r);
     }
   }
   return CSC_OK;
@@ -112,7 +111,7 @@ static csc_status_t run_gemm(const csc_products_t *products, const csc_call_t *c
 
 // What the tiles of one attention op share.
 typedef struct {
-  const csc_products_t *products;
+  const csc_kernel_table_t *kernels;
   csc_view_t q, k, v, out;
   const uint8_t *mask;
   const int32_t *head_requant;
@@ -124,12 +123,12 @@ typedef struct {
   uint8_t *e;        // [8][keys_room]
 } attention_t;
 
-static attention_t attention_operands(const csc_products_t *products, const csc_call_t *call) {
+static attention_t attention_operands(const csc_kernel_table_t *kernels, const csc_call_t *call) {
   uint8_t *scratch = csc_operand(call, CSC_ATTENTION_OPERAND_SCRATCH).data;
   uint32_t depth = (uint32_t)call->op->param[CSC_ATTENTION_PARAM_HEAD_DIM];
   size_t room = (call->model->header->max_length + 7u) & ~7u;
   attention_t attention = {
-      .products = products,
+      .kernels = kernels,
       .q = csc_operand(call, CSC_ATTENTION_OPERAND_Q),
       .k = csc_operand(call, CSC_ATTENTION_OPERAND_K),
       .v = csc_operand(call, CSC_ATTENTION_OPERAND_V),
@@ -154,7 +153,7 @@ static const int8_t *head_columns(const attention_t *attention, csc_view_t tenso
 // Eight query rows (or fewer) of one head: scores, weights, contexts, output.
 static csc_status_t attend_tile(const attention_t *att, uint32_t head, uint32_t first,
                                 uint32_t rows) {
-  const csc_products_t *products = att->products;
+  const csc_kernel_table_t *kernels = att->kernels;
   const int8_t *q = head_columns(att, att->q, CSC_ATTENTION_PARAM_Q_COLUMN, head);
   const int8_t *k = head_columns(att, att->k, CSC_ATTENTION_PARAM_K_COLUMN, head);
   const int8_t *v = head_columns(att, att->v, CSC_ATTENTION_PARAM_V_COLUMN, head);
@@ -165,16 +164,16 @@ static csc_status_t attend_tile(const attention_t *att, uint32_t head, uint32_t 
   size_t context_stride = (att->depth + 7u) & ~7u;
   uint32_t sums[TILE];
 
-  csc_status_t status = products->nt_s8(products->ctx, q + first * att->q.stride, att->q.stride,
-                                        rows, k, att->k.stride, keys, att->depth, att->scores,
-                                        att->keys_room);
+  csc_status_t status =
+      kernels->nt_s8(kernels->ctx, q + first * att->q.stride, att->q.stride, rows, k, att->k.stride,
+                     keys, att->depth, att->scores, att->keys_room);
   if (status) return status;
   for (uint32_t r = 0; r < rows; r++) {
     sums[r] = csc_softmax_row(att->scores + r * att->keys_room, att->mask, keys, score_scale,
                               att->e + r * att->keys_room);
   }
-  status = products->nn_u8s8(products->ctx, att->e, att->keys_room, rows, v, att->v.stride, keys,
-                             att->depth, att->context, context_stride);
+  status = kernels->nn_u8s8(kernels->ctx, att->e, att->keys_room, rows, v, att->v.stride, keys,
+                            att->depth, att->context, context_stride);
   if (status) return status;
   for (uint32_t r = 0; r < rows; r++) {
     csc_context_row(att->context + r * context_stride, sums[r], att->depth, context_scale,
@@ -184,8 +183,8 @@ static csc_status_t attend_tile(const attention_t *att, uint32_t head, uint32_t 
   return CSC_OK;
 }
 
-static csc_status_t run_attention(const csc_products_t *products, const csc_call_t *call) {
-  attention_t attention = attention_operands(products, call);
+static csc_status_t run_attention(const csc_kernel_table_t *kernels, const csc_call_t *call) {
+  attention_t attention = attention_operands(kernels, call);
   uint32_t heads = (uint32_t)call->op->param[CSC_ATTENTION_PARAM_HEADS];
   for (uint32_t head = 0; head < heads; head++) {
     for (uint32_t first = 0; first < attention.out.rows; first += TILE) {
@@ -224,8 +223,7 @@ static csc_status_t run_pool(const csc_call_t *call) {
       .rows = x.rows,
       .mask = csc_operand(call, CSC_POOL_OPERAND_MASK).data,
       .zero_point_in = param[CSC_POOL_PARAM_ZERO_POINT_IN],
-      .scale = {(uint32_t)param[CSC_POOL_PARAM_MULTIPLIER],
-                (uint32_t)param[CSC_POOL_PARAM_SHIFT]},
+      .scale = {(uint32_t)param[CSC_POOL_PARAM_MULTIPLIER], (uint32_t)param[CSC_POOL_PARAM_SHIFT]},
       .zero_point = param[CSC_POOL_PARAM_ZERO_POINT],
   };
   if (param[CSC_POOL_PARAM_MODE] == CSC_POOL_FIRST) {
@@ -237,13 +235,13 @@ static csc_status_t run_pool(const csc_call_t *call) {
 }
 
 csc_status_t csc_ops_run(void *ctx, const csc_call_t *call, csc_error_t *error) {
-  const csc_products_t *products = ctx;
+  const csc_kernel_table_t *kernels = ctx;
   csc_status_t status = CSC_OK;
   switch ((csc_op_t)call->op->kind) {
     case CSC_OP_EMBED: return run_embed(call, error);
-    case CSC_OP_LAYERNORM: return run_layernorm(call);
-    case CSC_OP_GEMM: status = run_gemm(products, call); break;
-    case CSC_OP_ATTENTION: status = run_attention(products, call); break;
+    case CSC_OP_LAYERNORM: return run_layernorm(kernels, call);
+    case CSC_OP_GEMM: status = run_gemm(kernels, call); break;
+    case CSC_OP_ATTENTION: status = run_attention(kernels, call); break;
     case CSC_OP_ADD: return run_add(call);
     case CSC_OP_POOL: return run_pool(call);
   }

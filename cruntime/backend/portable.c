@@ -1,11 +1,9 @@
-// portable.c: the reference backend; its products are the portable kernels.
+// portable.c: the reference backend: the portable kernels.
 
-#include "kernels.h"
-#include "products.h"
+#include "kernel_table.h"
 
 static csc_status_t blocks_s8(void *ctx, const int8_t *x, size_t x_stride, uint32_t rows,
-                              const int8_t *w, uint32_t k_blocks, uint32_t n_blocks,
-                              int32_t *acc) {
+                              const int8_t *w, uint32_t k_blocks, uint32_t n_blocks, int32_t *acc) {
   (void)ctx;
   csc_matmul_blocks_s8(x, x_stride, rows, w, k_blocks, n_blocks, acc);
   return CSC_OK;
@@ -35,9 +33,14 @@ static csc_status_t nn_u8s8(void *ctx, const uint8_t *p, size_t p_stride, uint32
   return CSC_OK;
 }
 
+static const csc_kernel_table_t portable = {
+    NULL, blocks_s8, blocks_s16, nt_s8, nn_u8s8, csc_norm_row, csc_affine_row, csc_finish_row,
+};
+
+csc_kernel_table_t csc_portable_kernels(void) { return portable; }
+
 csc_backend_t csc_portable_backend(void) {
-  static const csc_products_t products = {NULL, blocks_s8, blocks_s16, nt_s8, nn_u8s8};
   // csc_ops_run only reads its context; the cast lets one signature serve all backends.
-  csc_backend_t backend = {(void *)(uintptr_t)&products, csc_ops_run};
+  csc_backend_t backend = {(void *)(uintptr_t)&portable, csc_ops_run};
   return backend;
 }

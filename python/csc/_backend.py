@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from csc._csc import ffi, lib
 from csc.blob import OpInfo
+from csc.errors import InputError
 
 OnOp = Callable[[int, bool], None]
 
@@ -40,15 +42,37 @@ class Backend:
 
     def __init__(self, ops: list[OpInfo], on_op: OnOp | None = None) -> None:
         self.report: list[OpReport] = []
-        self.backend = ffi.new("csc_backend_t *", lib.csc_portable_backend())
+        self.backend = self._make_backend()
         self.hook = self._make_hook(self) if on_op else ffi.NULL
         self.on_op = on_op
+
+    def _make_backend(self) -> Any:
+        return ffi.new("csc_backend_t *", lib.csc_portable_backend())
 
     def _make_hook(self, target: Any) -> Any:
         self._handle = ffi.new_handle(target)
         hook = ffi.new("csc_hook_t *")
         hook.ctx, hook.on_op = self._handle, lib.csc_python_on_op
         return hook
+
+
+def has_avx2() -> bool:
+    """Whether this CPU and this build have AVX2."""
+    return bool(lib.csc_host_avx2_backend(ffi.new("csc_backend_t *")))
+
+
+class Avx2Backend(Backend):
+    """The kernels with AVX2 instructions. Raises InputError where they cannot run."""
+
+    def _make_backend(self) -> Any:
+        backend = ffi.new("csc_backend_t *")
+        if not has_avx2():
+            raise InputError(
+                "The backend 'avx2' needs an x86-64 CPU with AVX2, which this one is not; "
+                "use 'host' or 'portable'."
+            )
+        lib.csc_host_avx2_backend(backend)
+        return backend
 
 
 class Cs1Backend(Backend):
@@ -88,4 +112,22 @@ class Cs1Backend(Backend):
             self._next(number, done)
 
 
-BACKENDS: dict[str, type[Backend]] = {"host": Backend, "cs1": Cs1Backend}
+CPU_BACKENDS: dict[str, type[Backend]] = {"portable": Backend, "avx2": Avx2Backend}
+
+
+def host_backend(ops: list[OpInfo], on_op: OnOp | None = None) -> Backend:
+    """Return the best the CPU has, or what the environment variable CSC_BACKEND names."""
+    name = os.environ.get("CSC_BACKEND", "")
+    if not name:
+        name = "avx2" if has_avx2() else "portable"
+    if name not in CPU_BACKENDS:
+        known = " or ".join(f"'{known}'" for known in CPU_BACKENDS)
+        raise InputError(f"The environment variable CSC_BACKEND is '{name}'; set it to {known}.")
+    return CPU_BACKENDS[name](ops, on_op)
+
+
+BACKENDS: dict[str, Callable[[list[OpInfo], OnOp | None], Backend]] = {
+    "host": host_backend,
+    **CPU_BACKENDS,
+    "cs1": Cs1Backend,
+}

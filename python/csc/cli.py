@@ -124,7 +124,12 @@ def convert(source: Path, output: Path, calibration: Path, max_length: int | Non
     "-o", "--output", type=click.Path(path_type=Path), help=".npz to write the outputs to."
 )
 @click.option("--raw", is_flag=True, help="The device's integers instead of real values.")
-@click.option("--backend", type=click.Choice(["host", "cs1"]), default="host", show_default=True)
+@click.option(
+    "--backend",
+    type=click.Choice(["host", "portable", "avx2", "cs1"]),
+    default="host",
+    show_default=True,
+)
 @limit_option
 @json_option
 @_errors_end_with_2

@@ -320,8 +320,10 @@ def infer(
             inputs may be left out.
         raw: return the device's integers instead of float32 values
             (q - zero_point) * scale.
-        backend: "host" (portable C) or "cs1" (matrix products on the register-level model of the
-            CS1 block engine; `result.report` then counts its work per op).
+        backend: "host" (the best the CPU has, or what the environment variable CSC_BACKEND
+            names), "portable" (portable C), "avx2" (x86-64 CPUs with AVX2) or "cs1" (matrix
+            products on the register-level model of the CS1 block engine; `result.report` then
+            counts its work per op). All give the same bits.
         arena: working memory to use instead of the model's own, for tests of memory plans: a
             64-byte aligned uint8 array of at least model.arena_bytes.
         **named: inputs by keyword.

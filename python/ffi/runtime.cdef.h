@@ -38,6 +38,7 @@ csc_status_t csc_load_model(csc_model_t *model, const void *blob, size_t bytes, 
 csc_status_t csc_start(const csc_job_t *job, csc_error_t *error);
 csc_status_t csc_run(const csc_job_t *job, csc_error_t *error);
 csc_backend_t csc_portable_backend(void);
+int csc_host_avx2_backend(csc_backend_t *backend);
 
 extern "Python" void csc_python_on_op(void *ctx, const csc_call_t *call, int done);
 

@@ -1,4 +1,4 @@
-// Runs recorded cases on every backend and compares all output bytes with the oracle's.
+// Runs recorded cases on every backend this CPU has; all output bytes must equal the oracle's.
 //
 // usage: run_cases FILE; FILE holds cases one after another, all numbers little-endian u32:
 //   blob bytes, blob, T, number of inputs, per input: tensor, bytes, data,
@@ -9,10 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cs1.h"
-#include "cs1_bus.h"
-#include "cs1_regs.h"
+#include "cs1_engine.h"
 #include "csc.h"
+#include "host.h"
 
 typedef struct {
   const uint8_t *at;
@@ -98,17 +97,28 @@ static void run_on(const csc_model_t *model, const csc_backend_t *backend, reade
 
 static void run_on_cs1(const csc_model_t *model, reader_t *reader, unsigned number) {
   csc_sim_cs1_t engine;
+  csc_host_cs1_t host;
   csc_sim_cs1_init(&engine);
-  csc_sim_cs1_bus_t wires = {&engine};
-  csc_bus_t bus = {&wires, csc_sim_cs1_bus_read32, csc_sim_cs1_bus_write32};
-  csc_cs1_t driver;
-  csc_cs1_init(&driver, &bus, CSC_CS1_ENGINE_BASE, CSC_CS1_POLL_LIMIT);
-  csc_products_t products;
-  csc_backend_t backend = csc_cs1_backend(&products, &driver);
-  run_on(model, &backend, reader, number);
+  csc_host_cs1_init(&host, &engine);
+  run_on(model, &host.backend, reader, number);
 }
 
-static void run_case(reader_t *reader, unsigned number) {
+// Returns the number of backends.
+static unsigned run_on_all(const csc_model_t *model, reader_t *reader, unsigned number) {
+  csc_backend_t portable = csc_portable_backend();
+  csc_backend_t avx2;
+  int has_avx2 = csc_host_avx2_backend(&avx2);
+  reader_t again = *reader;
+  run_on(model, &portable, &again, number);
+  if (has_avx2) {
+    again = *reader;
+    run_on(model, &avx2, &again, number);
+  }
+  run_on_cs1(model, reader, number);
+  return has_avx2 ? 3 : 2;
+}
+
+static unsigned run_case(reader_t *reader, unsigned number) {
   csc_error_t error;
   csc_model_t model;
   void *block;
@@ -116,11 +126,9 @@ static void run_case(reader_t *reader, unsigned number) {
   uint8_t *blob = exact(bytes, &block);
   memcpy(blob, take(reader, bytes), bytes);
   if (csc_load_model(&model, blob, bytes, &error)) die(csc_status_name(error.status), number);
-  reader_t again = *reader;
-  csc_backend_t portable = csc_portable_backend();
-  run_on(&model, &portable, &again, number);
-  run_on_cs1(&model, reader, number);
+  unsigned backends = run_on_all(&model, reader, number);
   free(block);
+  return backends;
 }
 
 int main(int count, char **arguments) {
@@ -133,8 +141,9 @@ int main(int count, char **arguments) {
   fclose(file);
   reader_t reader = {data, data + bytes};
   unsigned number = 0;
-  for (; reader.at < reader.end; number++) run_case(&reader, number);
-  printf("%u cases equal on 2 backends\n", number);
+  unsigned backends = 0;
+  for (; reader.at < reader.end; number++) backends = run_case(&reader, number);
+  printf("%u cases equal on %u backends\n", number, backends);
   free(data);
   return 0;
 }
