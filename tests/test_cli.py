@@ -1,7 +1,6 @@
 """The command line: what it prints, writes, and how it fails."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -149,7 +148,7 @@ def test_bad_use_ends_with_2_and_one_sentence(work, name):
 
 
 def test_full_disk_leaves_nothing(work):
-    if not os.path.exists("/dev/full"):
+    if not Path("/dev/full").exists():
         pytest.fail("/dev/full is needed to play a full disk")
     for arguments in (
         ["inspect", work / "m.cscb", "--json", "/dev/full/x.json"],
