@@ -7,6 +7,9 @@ PYTHON := $(VENV)/bin/python
 CSC := $(VENV)/bin/csc
 SECTIONS := examples/debian_sections
 DEMO := build/demo
+TEXTS := "a fast and small window manager for the X window system" \
+  "chess engine with an opening book" "header files and static library for image processing"
+SETUP = $(VENV)/.demo
 SOURCES := $(shell find cruntime python tools CMakeLists.txt pyproject.toml -type f -not -name '*.pyc')
 
 .PHONY: demo test format clean
@@ -19,17 +22,17 @@ $(VENV)/.test: $(SOURCES)
 	tools/setup.sh $(VENV) '.[test]'
 	@touch $@
 
-demo: $(VENV)/.demo
+demo: $(SETUP)
 	@mkdir -p $(DEMO)
 	$(PYTHON) $(SECTIONS)/make_calibration.py -o $(DEMO)/calibration.npz
 	$(PYTHON) $(SECTIONS)/make_calibration.py --split validation -o $(DEMO)/validation.npz
-	$(CSC) convert $(SECTIONS)/checkpoint -o $(DEMO)/sections.cscb --calibration $(DEMO)/calibration.npz --min-agreement 0.99
-	$(CSC) verify $(DEMO)/sections.cscb $(SECTIONS)/checkpoint --data $(DEMO)/validation.npz --min-agreement 0.99
-	$(PYTHON) $(SECTIONS)/classify.py $(DEMO)/sections.cscb "A fast and small window manager for the X Window System"
-	$(PYTHON) $(SECTIONS)/classify.py $(DEMO)/sections.cscb --backend cs1 "Chess engine with an opening book"
+	$(CSC) convert $(SECTIONS)/checkpoint -o $(DEMO)/sections.cscb --calibration $(DEMO)/calibration.npz --min-agreement 0.99 --json $(DEMO)/convert.json
+	$(CSC) verify $(DEMO)/sections.cscb $(SECTIONS)/checkpoint --data $(DEMO)/validation.npz --min-agreement 0.99 --json $(DEMO)/verify.json
+	$(PYTHON) $(SECTIONS)/classify.py $(DEMO)/sections.cscb $(TEXTS)
+	$(CSC) infer $(DEMO)/sections.cscb --input $(DEMO)/validation.npz --limit 1 --backend cs1 --json $(DEMO)/cs1.json
 
 test: $(VENV)/.test
-	$(PYTHON) -m pytest -n auto
+	$(PYTHON) -m pytest -n auto --dist loadgroup
 
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .
