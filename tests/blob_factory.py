@@ -17,6 +17,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+
 from csc_convert.blob_format import Dtype, Flag, Op, Pool, Storage
 from csc_convert.blob_writer import (
     OpSpec,

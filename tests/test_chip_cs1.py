@@ -9,9 +9,10 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-import csc.chip
 import numpy as np
 import pytest
+
+import csc.chip
 from cs1_reference import ReferenceEngine
 from csc.chip import Chip
 

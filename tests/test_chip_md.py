@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+
 from csc.chip import Chip
 
 ROOT = Path(__file__).resolve().parents[1]

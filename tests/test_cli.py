@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import tiny_bert
 
 CSC = Path(sys.executable).parent / "csc"

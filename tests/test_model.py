@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from blob_factory import Pool, tiny_encoder_blob
-from csc_convert import oracle
 
 import csc
+from blob_factory import Pool, tiny_encoder_blob
+from csc_convert import oracle
 
 BLOB, INPUTS = tiny_encoder_blob()
 

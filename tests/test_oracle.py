@@ -17,9 +17,10 @@ from functools import cache
 from math import erf, isqrt
 from pathlib import Path
 
-import blob_factory as factory
 import numpy as np
 import pytest
+
+import blob_factory as factory
 from csc_convert import blob_format as fmt
 from csc_convert import blob_writer as writer
 from csc_convert.oracle import OracleError, blob, ops, read_blob, run

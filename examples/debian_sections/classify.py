@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from make_calibration import encode
 from rich.console import Console
 from rich.table import Table
 
 import csc
 from csc import CscError
+from make_calibration import encode
 
 
 def trimmed(ids: list[int], mask: list[int]) -> list[int]:

@@ -11,9 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from csc_convert import ConvertError as ConvertError
-    from csc_convert import convert as convert
-
     from csc._backend import OpReport as OpReport
     from csc._verify import Verification as Verification
     from csc._verify import verify as verify
@@ -30,6 +27,8 @@ if TYPE_CHECKING:
     from csc.model import infer as infer
     from csc.model import inspect as inspect
     from csc.model import load as load
+    from csc_convert import ConvertError as ConvertError
+    from csc_convert import convert as convert
 
 __version__ = "0.1.0"
 

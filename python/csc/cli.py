@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import click
 import numpy as np
-from csc_convert import ConvertError, write_file
 from rich.console import Console
 
 import csc
 from csc import _tables as tables
 from csc._verify import LOGITS, read_data, split_labels
 from csc.errors import CscError, InputError
+from csc_convert import ConvertError, write_file
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
