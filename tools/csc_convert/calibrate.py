@@ -59,7 +59,11 @@ def load_calibration(source: str | Path | Mapping, graph: Graph,
     try:
         arrays = complete(graph, {k: raw[k] for k in sorted(raw) if k in wanted})
         width = next(iter(arrays.values())).shape[1]
-        limit = max_length or min(width, graph.metadata.get("max_positions", width))
+        positions = graph.metadata.get("max_positions", width)
+        limit = max_length or min(width, positions)
+        if limit > positions:
+            raise ValueError(f"the maximum length {limit} exceeds the {positions} positions of the "
+                             "model")
         arrays = _trim(graph, arrays, limit)
         check_ids(graph, arrays)
     except ValueError as error:
@@ -69,11 +73,14 @@ def load_calibration(source: str | Path | Mapping, graph: Graph,
 
 def _load_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        data = np.load(path, allow_pickle=False)
+        if not isinstance(data, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array")
+        with data:
             return {name: data[name] for name in data.files}
     except OSError as error:
         raise BadCalibration(f"{path}: cannot be read: {error.strerror or error}.") from None
-    except (ValueError, AttributeError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
         raise BadCalibration(f"{path}: is not an .npz file of plain arrays: {error}.") from None
 
 

@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 class Tally:
     """Sums over the visible rows of one tensor.
 
-    saturated: numbers at a limit of the tensor whose float value lies beyond it.
+    saturated: numbers at a limit of the tensor whose float value rounds to beyond it.
     """
 
     signal: float = 0.0
@@ -102,7 +102,8 @@ def measure(blob: bytes, plan: Plan, graph: Graph, arrays: Arrays, numbers: np.n
 def _compare(result: Measurement, plan: Plan, name: str, wanted: np.ndarray,
              found: np.ndarray) -> None:
     encoding = plan.encodings[name]
-    lowest, highest = encoding.decode(np.array([[encoding.low], [encoding.high]]))
+    lowest = encoding.decode(np.array([[encoding.low - 0.5]]))
+    highest = encoding.decode(np.array([[encoding.high + 0.5]]))
     saturated = int((((found <= encoding.low) & (wanted < lowest))
                      | ((found >= encoding.high) & (wanted > highest))).sum())
     real = encoding.decode(found)

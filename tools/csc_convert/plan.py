@@ -35,8 +35,8 @@ class Arena:
 def lifetimes(tensors: Sequence[TensorSpec], ops: Sequence[OpSpec]) -> list[Lifetime]:
     """When each arena tensor is alive.
 
-    Inputs live throughout: the caller may run again without writing them anew.  Outputs live to
-    the end, and all stay apart from what an op that reads them writes.
+    Inputs live from the first op, outputs to the last, and all stay apart from what an op that
+    reads them writes.
     """
     first: dict[str, int] = {}
     last: dict[str, int] = {}
@@ -50,7 +50,7 @@ def lifetimes(tensors: Sequence[TensorSpec], ops: Sequence[OpSpec]) -> list[Life
             continue
         begin, end = first.get(tensor.name, 0), last.get(tensor.name, 0)
         if tensor.flags & fmt.Flag.INPUT:
-            begin, end = 0, len(ops)
+            begin = 0
         if tensor.flags & fmt.Flag.OUTPUT:
             end = len(ops)
         result.append(Lifetime(tensor.name, align(tensor.bytes), begin, end))
