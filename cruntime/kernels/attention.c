@@ -1,5 +1,4 @@
-#include <string.h>
-
+#include "csc_memory.h"
 #include "kernels.h"
 
 // |acc| <= 1024 * 2^14.

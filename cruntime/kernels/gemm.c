@@ -1,5 +1,4 @@
-#include <string.h>
-
+#include "csc_memory.h"
 #include "kernels.h"
 
 // One block product for one row: acc[n] += sum of x[k] * w[n][k], 8 x 8.

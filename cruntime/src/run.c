@@ -1,8 +1,7 @@
 // run.c: walk the ops of a checked model.
 
-#include <string.h>
-
 #include "check.h"
+#include "csc_memory.h"
 
 size_t csc_arena_bytes(const csc_model_t *model) { return model->header->arena_bytes; }
 
