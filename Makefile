@@ -1,5 +1,6 @@
 # make demo   sets up .venv and runs the main job on the real model
 # make test   sets up .venv and passes all tests
+# make firmware builds the firmware the package carries (needs the cross compilers)
 # make format rewrites C and Python in the project's style
 
 VENV := .venv
@@ -12,7 +13,9 @@ TEXTS := "a fast and small window manager for the X window system" \
 SETUP = $(VENV)/.demo
 SOURCES := $(shell find cruntime python tools CMakeLists.txt pyproject.toml -type f -not -name '*.pyc')
 
-.PHONY: demo test format clean
+BOARDS := $(notdir $(wildcard firmware/boards/*))
+
+.PHONY: demo test firmware format clean
 
 $(VENV)/.demo: $(SOURCES)
 	tools/setup.sh $(VENV) '.[example]'
@@ -34,10 +37,18 @@ demo: $(SETUP)
 test: $(VENV)/.test
 	$(PYTHON) -m pytest -n auto --dist loadgroup
 
+firmware: $(VENV)/.test
+	@mkdir -p python/csc/boards
+	for board in $(BOARDS); do \
+	  PATH="$(abspath $(VENV)/bin):$$PATH" && cmake --preset $$board && \
+	  cmake --build build/$$board && \
+	  cp build/$$board/firmware/csc-$$board.elf python/csc/boards/$$board.elf || exit 1; \
+	done
+
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	git ls-files 'cruntime/*.[ch]' 'python/ffi/host.h' 'tests/*.c' | grep -v /gen/ | xargs $(VENV)/bin/clang-format -i
+	git ls-files 'cruntime/*.[ch]' 'firmware/*.[ch]' 'python/ffi/host.h' 'tests/*.c' | grep -v /gen/ | xargs $(VENV)/bin/clang-format -i
 
 clean:
 	rm -rf build $(VENV)

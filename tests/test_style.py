@@ -27,7 +27,7 @@ def test_ruff_format():
 
 
 def test_clang_format():
-    files = tracked("cruntime/*.[ch]", "python/ffi/host.h", "tests/*.c")
+    files = tracked("cruntime/*.[ch]", "firmware/*.[ch]", "python/ffi/host.h", "tests/*.c")
     ours = [name for name in files if "/gen/" not in name]
     assert ours
     run(TOOLS / "clang-format", "--dry-run", "--Werror", *ours, cwd=ROOT)
@@ -37,7 +37,7 @@ def test_mypy():
     run(sys.executable, "-m", "mypy", cwd=ROOT)
 
 
-@pytest.mark.parametrize("generator", ["generate_blob.py", "generate_registers.py"])
+@pytest.mark.parametrize("generator", ["generate_blob.py", "generate_frames.py", "generate_registers.py"])
 def test_generated_files_are_fresh(generator):
     run(sys.executable, ROOT / "tools/spec" / generator, "--check", cwd=ROOT)
 
@@ -58,7 +58,8 @@ def function_lengths(path: Path) -> list[tuple[int, str]]:
 def test_functions_are_short():
     lengths = [
         (length, name, path.name)
-        for path in ROOT.glob("cruntime/**/*.c")
+        for room in ("cruntime", "firmware")
+        for path in ROOT.glob(f"{room}/**/*.c")
         for length, name in function_lengths(path)
     ]
     assert len(lengths) > 50

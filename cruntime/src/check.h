@@ -5,6 +5,7 @@
 #define CSC_CHECK_H
 
 #include "csc.h"
+#include "csc_crc.h"
 
 // What an op does with an operand, and what the operand must be.
 typedef struct {
@@ -23,9 +24,6 @@ typedef struct {
 
 // The rule of an op kind; operand_count is 0 for an unknown kind.
 csc_op_rule_t csc_op_rule(uint32_t kind);
-
-// CRC-32 (SPEC.md, section 1.1) of `bytes`, continuing from `crc` (0 at the start).
-uint32_t csc_crc32(uint32_t crc, const uint8_t *bytes, size_t count);
 
 // Fills *error and returns status.
 csc_status_t csc_fail(csc_error_t *error, csc_status_t status, uint32_t index, uint32_t item,

@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
+    from csc._face import Result as Result
     from csc._verify import Verification as Verification
     from csc._verify import verify as verify
     from csc.blob import OpInfo as OpInfo
     from csc.blob import TensorInfo as TensorInfo
     from csc.chip import Chip as Chip
+    from csc.device import Device as Device
     from csc.errors import ArenaError as ArenaError
     from csc.errors import BlobError as BlobError
     from csc.errors import ChipError as ChipError
     from csc.errors import CscError as CscError
+    from csc.errors import DeviceError as DeviceError
+    from csc.errors import FirmwareError as FirmwareError
     from csc.errors import InputError as InputError
+    from csc.image import make_firmware as make_firmware
     from csc.model import Model as Model
-    from csc.model import Result as Result
     from csc.model import infer as infer
     from csc.model import inspect as inspect
     from csc.model import load as load
@@ -39,17 +43,21 @@ _HOMES = {
     "ChipError": "csc.errors",
     "ConvertError": "csc_convert",
     "CscError": "csc.errors",
+    "Device": "csc.device",
+    "DeviceError": "csc.errors",
+    "FirmwareError": "csc.errors",
     "InputError": "csc.errors",
     "Model": "csc.model",
     "OpInfo": "csc.blob",
     "OpReport": "csc._backend",
-    "Result": "csc.model",
+    "Result": "csc._face",
     "TensorInfo": "csc.blob",
     "Verification": "csc._verify",
     "convert": "csc_convert",
     "infer": "csc.model",
     "inspect": "csc.model",
     "load": "csc.model",
+    "make_firmware": "csc.image",
     "verify": "csc._verify",
 }
 __all__ = sorted([*_HOMES, "__version__"])

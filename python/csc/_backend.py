@@ -29,6 +29,7 @@ class OpReport:
     engine_clocks: int = 0
     bus_reads: int = 0
     bus_writes: int = 0
+    clocks: int | None = None
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]

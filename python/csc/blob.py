@@ -78,32 +78,19 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
     return data[:got]
 
 
-class Blob:
-    """A blob that has passed every check of the loader; read only, shared between threads."""
+class Head:
+    """What the records of a checked blob say; `data` needs to hold all but the weights."""
 
-    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
-        if isinstance(source, bytes):
-            self.where = "the blob given as bytes"
-            self.data = aligned_bytes(len(source))
-            self.data[:] = np.frombuffer(source, np.uint8)
-        else:
-            self.where = str(source)
-            self.data = _read_file(Path(source))
-        self.data.flags.writeable = False
-        self.view = ffi.new("csc_model_t *")
-        self._check()
+    def __init__(self, data: NDArray[np.uint8], where: str) -> None:
+        """Read the records. Raises BlobError for what SPEC.md leaves to this reader (rule 13)."""
+        self.data = data
+        self.where = where
         self.header = self.data[: fmt.HEADER.itemsize].view(fmt.HEADER)[0]
         self._sections = self._records("SECTION", fmt.HEADER.itemsize, len(fmt.Section))
         self.tensors = self._read_tensors()
         self.ops = self._read_ops()
         self.metadata = self._read_metadata()
         self._check_names()
-
-    def _check(self) -> None:
-        error = ffi.new("csc_error_t *")
-        pointer = ffi.from_buffer(self.data, require_writable=False)
-        if lib.csc_load_model(self.view, pointer, self.data.size, error):
-            raise load_error(error, self.data.data, self.where)
 
     def _check_names(self) -> None:
         faces = [t for t in self.tensors if t.flags & (fmt.Flag.INPUT | fmt.Flag.OUTPUT)]
@@ -197,3 +184,23 @@ class Blob:
         if not isinstance(metadata, dict):
             raise self._unusable("its METADATA section is no JSON object")
         return metadata
+
+
+class Blob(Head):
+    """A blob that has passed every check of the loader; read only, shared between threads."""
+
+    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
+        if isinstance(source, bytes):
+            where = "the blob given as bytes"
+            data = aligned_bytes(len(source))
+            data[:] = np.frombuffer(source, np.uint8)
+        else:
+            where = str(source)
+            data = _read_file(Path(source))
+        data.flags.writeable = False
+        self.view = ffi.new("csc_model_t *")
+        error = ffi.new("csc_error_t *")
+        pointer = ffi.from_buffer(data, require_writable=False)
+        if lib.csc_load_model(self.view, pointer, data.size, error):
+            raise load_error(error, data.data, where)
+        super().__init__(data, where)

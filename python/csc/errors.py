@@ -21,3 +21,16 @@ class ArenaError(CscError, ValueError):
 
 class ChipError(CscError, RuntimeError):
     """A chip did not answer or its bus failed."""
+
+
+class DeviceError(CscError, RuntimeError):
+    """A device is silent, speaks another protocol, lost bytes, or refused a request.
+
+    `status` is the status of its answer (PROTOCOL.md, section 3), or None where there was none.
+    """
+
+    status: str | None = None
+
+
+class FirmwareError(CscError, ValueError):
+    """There is no firmware for a board, or a model does not fit into its memory."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from csc import _blob_format as fmt
-from csc._backend import BACKENDS, Backend, OpReport
+from csc._backend import BACKENDS, Backend
 from csc._csc import ffi, lib
+from csc._face import Batch, Face, Result, as_output, live_view
 from csc._status import run_error
 from csc.blob import Blob, OpInfo, TensorInfo, aligned_bytes
 from csc.errors import ArenaError, InputError
@@ -29,30 +29,7 @@ _RESULTS = {
 }
 
 
-class Result(dict[str, NDArray[Any]]):
-    """The outputs of `infer` by name; `report` counts what a chip did, one entry per op.
-
-    `report` is empty where the host's CPU did all the work.
-    """
-
-    report: list[OpReport]
-
-    def __init__(self, outputs: Mapping[str, NDArray[Any]], report: list[OpReport]) -> None:
-        super().__init__(outputs)
-        self.report = report
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Checked inputs: one array [batch][length] per given input."""
-
-    arrays: dict[int, NDArray[Any]]
-    size: int
-    length: int
-    single: bool
-
-
-class Model:
+class Model(Face):
     """A loaded blob, ready to run. One model may serve any number of threads at a time.
 
     Each call of `infer` takes an arena of its own from a pool the model keeps; the C code runs
@@ -61,9 +38,8 @@ class Model:
 
     def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
         """Load and check a blob from a path or from bytes; raises BlobError."""
-        self._blob = Blob(source)
-        self._inputs = [t for t in self._blob.tensors if t.flags & fmt.Flag.INPUT]
-        self._outputs = [t for t in self._blob.tensors if t.flags & fmt.Flag.OUTPUT]
+        self._blob: Blob
+        super().__init__(Blob(source))
         self._arenas: deque[NDArray[np.uint8]] = deque()
 
     def __repr__(self) -> str:
@@ -71,51 +47,6 @@ class Model:
         inputs = ", ".join(tensor.name for tensor in self._inputs)
         outputs = ", ".join(tensor.name for tensor in self._outputs)
         return f"<csc.Model {self._blob.where}: {inputs} -> {outputs}>"
-
-    @property
-    def inputs(self) -> list[TensorInfo]:
-        """The inputs, in the order of the blob."""
-        return list(self._inputs)
-
-    @property
-    def outputs(self) -> list[TensorInfo]:
-        """The outputs, in the order of the blob."""
-        return list(self._outputs)
-
-    @property
-    def tensors(self) -> list[TensorInfo]:
-        """Every tensor, in the order of the blob."""
-        return list(self._blob.tensors)
-
-    @property
-    def ops(self) -> list[OpInfo]:
-        """Every op, in the order of execution."""
-        return list(self._blob.ops)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The metadata of the blob (SPEC.md 1.5)."""
-        return dict(self._blob.metadata)
-
-    @property
-    def labels(self) -> list[str]:
-        """Class names of the output `logits`; empty where the model has none."""
-        return list(self._blob.metadata.get("labels", []))
-
-    @property
-    def max_length(self) -> int:
-        """The largest sequence length."""
-        return int(self._blob.header["max_length"])
-
-    @property
-    def arena_bytes(self) -> int:
-        """Bytes of working memory one run needs, on the device as here."""
-        return int(self._blob.header["arena_bytes"])
-
-    @property
-    def blob_bytes(self) -> int:
-        """Size of the blob."""
-        return int(self._blob.data.size)
 
     def infer(
         self,
@@ -132,14 +63,12 @@ class Model:
         runner = _make_backend(backend, self._blob.ops)
         memory = self._take_arena() if arena is None else _check_arena(arena)
         try:
-            rows = [self._run_one(batch, row, runner, memory) for row in range(batch.size)]
+            outputs = self._collect(
+                batch, raw, lambda row: self._run_one(batch, row, runner, memory)
+            )
         finally:
             if arena is None:
                 self._arenas.append(memory)
-        outputs = {}
-        for tensor, arrays in zip(self._outputs, zip(*rows, strict=True), strict=True):
-            values = arrays[0] if batch.single else np.stack(arrays)
-            outputs[tensor.name] = values if raw else _dequantize(tensor, values)
         return Result(outputs, runner.report)
 
     def trace(
@@ -160,7 +89,7 @@ class Model:
             for operand in _RESULTS[op.kind] if done else ():
                 if operand in op.operands:
                     tensor = self._blob.tensors[op.operands[operand]]
-                    seen[tensor.name] = self._view(tensor, memory, batch.length).copy()
+                    seen[tensor.name] = _view(tensor, memory, batch.length).copy()
 
         try:
             self._run_one(batch, 0, _make_backend("host", self._blob.ops, on_op), memory)
@@ -174,42 +103,8 @@ class Model:
         except IndexError:
             return aligned_bytes(self.arena_bytes)
 
-    def _check_inputs(self, given: Mapping[str, ArrayLike]) -> _Batch:
-        known = {tensor.name: tensor for tensor in self._inputs}
-        names = ", ".join(f"'{name}'" for name in known)
-        for name in given:
-            if name not in known:
-                raise InputError(f"There is no input '{name}'; the model's inputs are {names}.")
-        for name, tensor in known.items():
-            if name not in given and not tensor.optional:
-                raise InputError(f"The input '{name}' is missing; the model's inputs are {names}.")
-        if not given:
-            raise InputError(f"Give at least one input; the model's inputs are {names}.")
-        arrays = {known[name].number: _check_array(known[name], v) for name, v in given.items()}
-        return self._check_shapes(arrays)
-
-    def _check_shapes(self, arrays: dict[int, NDArray[Any]]) -> _Batch:
-        first, *others = arrays.items()
-        shape = first[1].shape
-        for number, array in others:
-            if array.shape != shape:
-                raise InputError(
-                    f"The input '{self._blob.tensors[number].name}' has shape {array.shape}, but "
-                    f"'{self._blob.tensors[first[0]].name}' has {shape}; give all one shape."
-                )
-        if not 1 <= shape[-1] <= self.max_length:
-            raise InputError(
-                f"The inputs have {shape[-1]} positions, but {self._blob.where} takes 1 to "
-                f"{self.max_length}; shorten them, or convert with a larger --max-length."
-            )
-        if shape[0] == 0:
-            raise InputError("The batch is empty; give at least one sequence.")
-        batch = {number: np.atleast_2d(array) for number, array in arrays.items()}
-        rows = 1 if len(shape) == 1 else shape[0]
-        return _Batch(batch, rows, shape[-1], len(shape) == 1)
-
     def _run_one(
-        self, batch: _Batch, row: int, runner: Backend, memory: NDArray[np.uint8]
+        self, batch: Batch, row: int, runner: Backend, memory: NDArray[np.uint8]
     ) -> list[NDArray[Any]]:
         job = ffi.new("csc_job_t *")
         error = ffi.new("csc_error_t *")
@@ -219,55 +114,17 @@ class Model:
         if lib.csc_start(job, error):
             raise self._run_error(error)
         for number, array in batch.arrays.items():
-            self._view(self._blob.tensors[number], memory, batch.length)[:] = array[row]
+            _view(self._blob.tensors[number], memory, batch.length)[:] = array[row]
         if lib.csc_run(job, error):
             raise self._run_error(error)
-        return [_as_output(t, self._view(t, memory, batch.length)) for t in self._outputs]
+        return [as_output(t, _view(t, memory, batch.length)) for t in self._outputs]
 
     def _run_error(self, error: Any) -> Exception:
         return run_error(error, [op.name for op in self._blob.ops], self._blob.where)
 
-    def _view(self, tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
-        """Return the live part of an arena tensor: T rows where it has a length, no padding."""
-        shape = tuple(length if dim is None else dim for dim in tensor.shape)
-        rows = shape[0]
-        size = rows * tensor.row_stride * tensor.dtype.itemsize
-        flat = memory[tensor.offset : tensor.offset + size].view(tensor.dtype)
-        if len(shape) == 1:
-            return flat
-        return flat.reshape(rows, tensor.row_stride)[:, : shape[1]]
 
-
-def _as_output(tensor: TensorInfo, view: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy that outlives the arena; a tensor of one row by design loses its row axis."""
-    return np.array(view[0] if len(tensor.shape) == 2 and tensor.shape[0] == 1 else view)
-
-
-def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
-    """Return `value` as an array of the input's dtype, [length] or [batch][length]."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        array = np.asarray(None)
-    if array.dtype.kind not in "biuf":
-        raise InputError(
-            f"The input '{tensor.name}' must hold numbers (dtype {tensor.dtype}), not "
-            f"{array.dtype}; give an array with rows of one length."
-        )
-    if array.ndim not in (1, 2):
-        raise InputError(
-            f"The input '{tensor.name}' has shape {array.shape}; give [length] or [batch, length]."
-        )
-    limits = np.iinfo(tensor.dtype)
-    with np.errstate(invalid="ignore"):
-        good = (array >= limits.min) & (array <= limits.max) & (array == np.floor(array))
-    if not good.all():
-        at = tuple(int(i) for i in np.argwhere(~good)[0])
-        raise InputError(
-            f"The input '{tensor.name}' has the value {array[at]} at {list(at)}, which is no "
-            f"{tensor.dtype}; give whole numbers from {limits.min} to {limits.max}."
-        )
-    return array.astype(tensor.dtype)
+def _view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
+    return live_view(tensor, memory[tensor.offset :], length)
 
 
 def _check_arena(arena: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -282,14 +139,6 @@ def _make_backend(name: str, ops: list[OpInfo], on_op: Any = None) -> Backend:
         known = ", ".join(f"'{known}'" for known in BACKENDS)
         raise InputError(f"There is no backend '{name}'; known backends are {known}.")
     return BACKENDS[name](ops, on_op)
-
-
-def _dequantize(tensor: TensorInfo, values: NDArray[Any]) -> NDArray[Any]:
-    """Return real values as float32; raw integers where the tensor has no scale."""
-    if tensor.scale == 0:
-        return values
-    real = (values.astype(np.float64) - tensor.zero_point) * tensor.scale
-    return real.astype(np.float32)
 
 
 def load(source: str | os.PathLike[str] | bytes) -> Model:
@@ -342,9 +191,9 @@ def infer(
     return runner.infer(inputs, raw=raw, backend=backend, arena=arena, **named)
 
 
-def inspect(model: Model | str | os.PathLike[str] | bytes) -> dict[str, Any]:
+def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:
     """Return what a blob holds, ready for JSON: sizes, metadata, inputs, outputs, ops, tensors."""
-    loaded = model if isinstance(model, Model) else Model(model)
+    loaded = model if isinstance(model, Face) else Model(model)
     header = loaded._blob.header
     return {
         "format": f"{header['version_major']}.{header['version_minor']}",

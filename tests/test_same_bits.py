@@ -1,0 +1,71 @@
+"""One model, one input, the same bits from every backend and every board."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import csc
+from blob_factory import tiny_encoder_blob
+from boards import need_qemu
+from csc._backend import has_avx2
+from csc_convert import oracle
+
+ROOT = Path(__file__).resolve().parents[1]
+SECTIONS = ROOT / "examples" / "debian_sections"
+HOST = ["host", "portable", "avx2", "cs1"]
+BOARDS = ["qemu-riscv32", "mps2-an386", "mps2-an500", "mps3-an547"]
+PLACES = [*HOST, *(f"qemu:{board}" for board in BOARDS)]
+
+
+def run_on(place, blob, inputs, **options):
+    """Return the raw outputs of a model on a backend of the host or on a device."""
+    kind, _, board = place.partition(":")
+    if place == "avx2" and not has_avx2():
+        pytest.skip("this CPU has no AVX2")
+    if kind == "qemu":
+        need_qemu(board)
+    if place in HOST:
+        return csc.infer(blob, inputs, raw=True, backend=place)
+    with csc.Device(place, blob, **options) as device:
+        return device.infer(inputs, raw=True)
+
+
+def assert_same(got, expected):
+    assert list(got) == list(expected)
+    for name, values in expected.items():
+        assert got[name].dtype == values.dtype
+        assert got[name].tobytes() == values.tobytes(), name
+
+
+@pytest.mark.parametrize("length", [1, 5, 9])
+@pytest.mark.parametrize("place", PLACES)
+def test_every_op_of_a_tiny_encoder(place, length):
+    blob, inputs = tiny_encoder_blob(length=length)
+    expected = oracle.run(blob, inputs)
+    got = run_on(place, blob, inputs)
+    assert_same(got, {n: v.reshape(got[n].shape) for n, v in expected.items()})
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_model_sent_over_the_line(board):
+    blob, inputs = tiny_encoder_blob()
+    assert_same(run_on(f"qemu:{board}", blob, inputs, send=True), run_on("portable", blob, inputs))
+
+
+@pytest.fixture(scope="session")
+def tinybert(tmp_path_factory):
+    """The real model, converted for short texts: (blob, inputs)."""
+    sys.path.insert(0, str(SECTIONS))
+    rng = np.random.default_rng(3)
+    ids = rng.integers(5, 4000, (8, 12)).astype(np.int32)
+    path = tmp_path_factory.mktemp("tinybert") / "tinybert.cscb"
+    csc.convert(SECTIONS / "checkpoint", path, calibration={"input_ids": ids}, wide="none")
+    return path.read_bytes(), {"input_ids": ids[0, :3]}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_tinybert(place, tinybert):
+    blob, inputs = tinybert
+    assert_same(run_on(place, blob, inputs), run_on("portable", blob, inputs))
