@@ -1,4 +1,4 @@
-"""The command line: csc convert | infer | inspect | verify."""
+"""The command line: csc convert | infer | inspect | verify | firmware."""
 
 from __future__ import annotations
 
@@ -235,3 +235,23 @@ def _gate(found: csc.Verification, min_agreement: float | None, min_sqnr: float 
             f"The worst output has an SQNR of {lowest:.1f} dB, below the required {min_sqnr:.1f} "
             f"dB; the worst layers are {worst}; convert with --wide all or more calibration data."
         )
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--board", required=True, help="One of firmware/boards; a wrong name lists them.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="ELF file to write."
+)
+@click.option(
+    "--elf", type=click.Path(path_type=Path), help="A firmware you built, not the one inside csc."
+)
+@click.option("--ram-bytes", type=int, help="Size of the RAM, where the board leaves it open.")
+@click.option("--uart-divisor", type=int, help="Clocks per bit of the UART.")
+@_errors_end_with_2
+def firmware(model: Path, board: str, output: Path, elf: Path | None, ram_bytes: int | None,
+             uart_divisor: int | None) -> None:  # fmt: skip
+    """Put the blob MODEL into the firmware of a board; no compiler is needed."""
+    made = csc.make_firmware(model, board, elf=elf, ram_bytes=ram_bytes, uart_divisor=uart_divisor)
+    write_file(output, made)
+    click.echo(f"Wrote {output}.")

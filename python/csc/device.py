@@ -17,14 +17,13 @@ from csc._face import Batch, Face, Result, as_output, live_view
 from csc._link import Link, RefusalError
 from csc._status import load_error, run_error
 from csc.blob import Head, TensorInfo
-from csc.errors import CscError, DeviceError
-from csc.image import board_elf, make_firmware
+from csc.errors import DeviceError
+from csc.image import board_elf, make_firmware, ram_needed
 from csc.model import Model, inspect
 from csc.transport import QemuTransport, SerialTransport, SocTransport, Transport
 
-# What makes the receiver of the SoC model fast: clocks per bit.
-SOC_UART_DIVISOR = 16
-SOC_RAM_BYTES = 4 << 20
+SOC_UART_DIVISOR = 16  # clocks per bit: the model's time is the host's
+SOC_RAM_BYTES = 4 << 20  # at least
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Device(Face):
     `where` is one of
 
     * ``qemu:BOARD``: a board in QEMU,
-    * ``soc:cs1``: the model of the whole chip, which counts its clocks,
+    * ``soc:cs1``: the model of the whole chip, which counts its clocks; it has 4 MiB of RAM, or
+      as much more as the model needs,
     * ``serial:PORT``: a board on a serial port,
 
     or a transport of your own. `qemu` and `soc` start the firmware this package carries with
@@ -276,8 +276,11 @@ def _open(where: str | Transport, model: Model | None, options: dict[str, Any]) 
 
 
 def _open_soc(name: str, model: Model | None, options: dict[str, Any]) -> Transport:
-    ram_bytes = options.setdefault("ram_bytes", SOC_RAM_BYTES)
     if model is None:
-        raise CscError("soc needs a model in the image: a line of the chip is slow; give one.")
-    elf = make_firmware(model, name, ram_bytes=ram_bytes, uart_divisor=SOC_UART_DIVISOR)
-    return SocTransport(name, elf, **options)
+        raise DeviceError(
+            f"soc:{name} takes its model in the image, since the chip's line is slow; give one and "
+            f"leave send False."
+        )
+    options.setdefault("ram_bytes", max(SOC_RAM_BYTES, ram_needed(model, name)))
+    elf = make_firmware(model, name, ram_bytes=options["ram_bytes"], uart_divisor=SOC_UART_DIVISOR)
+    return SocTransport(name, elf, SOC_UART_DIVISOR, **options)

@@ -166,7 +166,8 @@ class Image:
             largest = max(largest, end - first)
         raise FirmwareError(
             f"The {what} of the model needs {size} bytes, but the board '{self.board}' has a piece "
-            f"of at most {largest}; take a board with more memory, or a smaller model."
+            f"of at most {largest}; take a board with more memory, a smaller model, or, where the "
+            f"board's RAM has an open end, give ram_bytes."
         )
 
     def _add_segment(self, address: int, content: bytes, size: int, flags: int) -> None:
@@ -186,6 +187,14 @@ class Image:
         header["phoff"], header["phnum"] = len(self.data), len(self._segments)
         self.data[: _HEADER.itemsize] = header.tobytes()
         self.data += b"".join(segment.tobytes() for segment in self._segments)
+
+
+def ram_needed(model: Model, board: str) -> int:
+    """Return where RAM must end for a model, in whole MiB, on a board with an open end."""
+    regions = Image(board_elf(board), board).record["regions"]
+    first = int(regions["first"][regions["kind"] == fmt.Memory.OPEN_END][0])
+    end = _up(_up(first) + model.blob_bytes) + work_bytes(model)
+    return -(-end >> 20) << 20
 
 
 def make_firmware(

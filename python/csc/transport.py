@@ -172,9 +172,10 @@ class SocTransport:
     Time passes for the chip only while the host waits for its bytes.
     """
 
-    CHUNK = 1_000_000  # clocks between two looks at the host's time
+    START_CLOCKS = 200_000  # from reset until the firmware listens, and more
+    STEP_CLOCKS = 200_000  # between two looks at the host's time
 
-    def __init__(self, chip: str, elf: bytes, **options: Any) -> None:
+    def __init__(self, chip: str, elf: bytes, clocks_per_bit: int, **options: Any) -> None:
         """Start a chip with a firmware; `options` are those of `csc.Soc`."""
         import csc
 
@@ -184,26 +185,28 @@ class SocTransport:
             file.write(elf)
             file.flush()
             self.soc.load_elf(file.name)
+        self._clocks_per_bit = clocks_per_bit
         self._taken = 0
+        self._run(self.START_CLOCKS)
+
+    def _run(self, clocks: int) -> None:
+        reason = self.soc.run(clocks)
+        if reason.kind != "limit":
+            raise DeviceError(f"The device {self.where} has stopped: {reason}.")
 
     def write(self, data: bytes) -> None:
         """Put `data` on the chip's line."""
-        self.soc.uart_input(data)
+        self.soc.uart_input(data, self._clocks_per_bit)
 
     def read(self, count: int, timeout: float) -> bytes:
         """Let the chip run until it has sent something, or for `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while True:
             data = bytes(self.soc.uart_output[self._taken : self._taken + count])
-            if data:
-                self._taken += len(data)
+            self._taken += len(data)
+            if data or time.monotonic() >= deadline:
                 return data
-            if time.monotonic() >= deadline:
-                return b""
-            before = self.soc.clock
-            reason = self.soc.run(self.CHUNK)
-            if self.soc.clock == before:
-                raise DeviceError(f"The device {self.where} has stopped: {reason}.")
+            self._run(self.STEP_CLOCKS)
 
     def close(self) -> None:
         """Nothing is to be given back."""
