@@ -18,7 +18,7 @@ from csc._link import Link, RefusalError
 from csc._status import load_error, run_error
 from csc.blob import Head, TensorInfo
 from csc.errors import DeviceError
-from csc.image import board_elf, make_firmware, ram_needed
+from csc.image import make_firmware, ram_needed, read_elf
 from csc.model import Model, inspect
 from csc.transport import QemuTransport, SerialTransport, SocTransport, Transport
 
@@ -78,7 +78,8 @@ class Device(Face):
             timeout: seconds to wait for an answer.
             run_timeout: seconds to wait for one run, and for the check of a blob.
             send: send the model over the line also where it could be put into the image.
-            options: `icount` for qemu, `baud` for serial, those of `csc.Soc` for soc.
+            options: `elf`, a firmware you built, for qemu and soc; `icount` for qemu, `baud` for
+                serial, those of `csc.Soc` for soc.
 
         Raises:
             DeviceError: there is no such device, or it does not answer as it should.
@@ -88,16 +89,16 @@ class Device(Face):
         """
         loaded = model if isinstance(model, Model) or model is None else Model(model)
         self._transport = _open(where, None if send else loaded, options)
+        is_ours = isinstance(where, str) and not where.startswith("serial:")
         self._link = Link(self._transport, timeout)
         self._run_timeout = run_timeout
         self.clocks: int | None = None
         try:
             self.identity = self._identify()
-            embedded = self.identity.has_model and not send
-            if loaded is not None and not embedded:
-                self.load(loaded)
-            else:
+            if loaded is None or (is_ours and not send):
                 self._use_embedded()
+            else:
+                self.load(loaded)
         except BaseException:
             self.close()
             raise
@@ -266,8 +267,9 @@ def _open(where: str | Transport, model: Model | None, options: dict[str, Any]) 
     if kind == "serial" and name:
         return SerialTransport(name, **options)
     if kind == "qemu" and name:
-        elf = board_elf(name) if model is None else make_firmware(model, name)
-        return QemuTransport(name, elf, **options)
+        elf = options.pop("elf", None)
+        made = read_elf(name, elf) if model is None else make_firmware(model, name, elf=elf)
+        return QemuTransport(name, made, **options)
     if kind == "soc" and name:
         return _open_soc(name, model, options)
     raise DeviceError(
@@ -281,6 +283,8 @@ def _open_soc(name: str, model: Model | None, options: dict[str, Any]) -> Transp
             f"soc:{name} takes its model in the image, since the chip's line is slow; give one and "
             f"leave send False."
         )
-    options.setdefault("ram_bytes", max(SOC_RAM_BYTES, ram_needed(model, name)))
-    elf = make_firmware(model, name, ram_bytes=options["ram_bytes"], uart_divisor=SOC_UART_DIVISOR)
-    return SocTransport(name, elf, SOC_UART_DIVISOR, **options)
+    elf = options.pop("elf", None)
+    options.setdefault("ram_bytes", max(SOC_RAM_BYTES, ram_needed(model, name, elf)))
+    ram_bytes = options["ram_bytes"]
+    made = make_firmware(model, name, elf=elf, ram_bytes=ram_bytes, uart_divisor=SOC_UART_DIVISOR)
+    return SocTransport(name, made, SOC_UART_DIVISOR, **options)

@@ -64,6 +64,16 @@ def board_elf(board: str) -> bytes:
     return (resources.files("csc") / "boards" / f"{board}.elf").read_bytes()
 
 
+def read_elf(board: str, elf: str | os.PathLike[str] | None = None) -> bytes:
+    """Return a firmware you built, or that of the package. Raises FirmwareError."""
+    if elf is None:
+        return board_elf(board)
+    try:
+        return Path(elf).read_bytes()
+    except OSError as error:
+        raise FirmwareError(f"The firmware {elf} cannot be read: {error.strerror}.") from None
+
+
 class Image:
     """The firmware of a board as an ELF file, changed in place.
 
@@ -189,9 +199,9 @@ class Image:
         self.data += b"".join(segment.tobytes() for segment in self._segments)
 
 
-def ram_needed(model: Model, board: str) -> int:
+def ram_needed(model: Model, board: str, elf: str | os.PathLike[str] | None = None) -> int:
     """Return where RAM must end for a model, in whole MiB, on a board with an open end."""
-    regions = Image(board_elf(board), board).record["regions"]
+    regions = Image(read_elf(board, elf), str(elf or board)).record["regions"]
     first = int(regions["first"][regions["kind"] == fmt.Memory.OPEN_END][0])
     end = _up(_up(first) + model.blob_bytes) + work_bytes(model)
     return -(-end >> 20) << 20
@@ -220,7 +230,7 @@ def make_firmware(
 
     """
     loaded = model if isinstance(model, Model) else Model(model)
-    image = Image(board_elf(board) if elf is None else Path(elf).read_bytes(), str(elf or board))
+    image = Image(read_elf(board, elf), str(elf or board))
     if image.board != board:
         raise FirmwareError(f"The firmware {image.where} is for '{image.board}', not '{board}'.")
     if ram_bytes is not None:
