@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_bert
 
+import tiny_bert
 from csc_convert import (
     AccuracyGate,
     BadCalibration,
@@ -47,7 +47,8 @@ def real_outputs(blob, data):
         found = oracle.run(parsed, {name: array[i, :count] for name, array in data.items()})
         for tensor in parsed.outputs:
             results[tensor.name].append(
-                (found[tensor.name].astype(float) - tensor.zero_point) * tensor.scale)
+                (found[tensor.name].astype(float) - tensor.zero_point) * tensor.scale
+            )
     return results
 
 
@@ -71,19 +72,25 @@ def test_encoder_on_unseen_inputs(encoder, pooling):
     assert wanted.keys() == found.keys()
     counts = UNSEEN["attention_mask"].sum(axis=1)
     for name, array in wanted.items():
-        rows = ([row[:count] for row, count in zip(array, counts, strict=True)]
-                if array.ndim == 3 else list(array[:, None]))
+        rows = (
+            [row[:count] for row, count in zip(array, counts, strict=True)]
+            if array.ndim == 3
+            else list(array[:, None])
+        )
         assert sqnr(np.concatenate(rows), np.concatenate(found[name])) > 24, name
 
 
-@pytest.mark.parametrize(("hidden", "heads", "layers", "changes", "dtype"), [
-    (16, 2, 1, {}, np.float32),
-    (24, 3, 1, {"hidden_act": "relu"}, np.float16),
-    (24, 2, 2, {"hidden_act": "gelu_new"}, np.float32),
-    (32, 2, 1, {"hidden_act": "silu"}, np.float16),
-    (20, 4, 1, {"hidden_act": "tanh"}, np.float32),
-    (24, 3, 1, {"hidden_act": "linear"}, np.float32),
-])
+@pytest.mark.parametrize(
+    ("hidden", "heads", "layers", "changes", "dtype"),
+    [
+        (16, 2, 1, {}, np.float32),
+        (24, 3, 1, {"hidden_act": "relu"}, np.float16),
+        (24, 2, 2, {"hidden_act": "gelu_new"}, np.float32),
+        (32, 2, 1, {"hidden_act": "silu"}, np.float16),
+        (20, 4, 1, {"hidden_act": "tanh"}, np.float32),
+        (24, 3, 1, {"hidden_act": "linear"}, np.float32),
+    ],
+)
 @pytest.mark.parametrize("wide", ["none", "all"])
 def test_shapes_and_activations(tmp_path, hidden, heads, layers, changes, dtype, wide):
     path = tiny_bert.classifier(tmp_path / "m", hidden, heads, layers, dtype, **changes)
@@ -104,13 +111,17 @@ def test_same_arguments_give_the_same_bytes(classifier, tmp_path):
 def test_padding_of_the_calibration_does_not_matter(classifier):
     other = {name: np.pad(array, ((0, 0), (0, 5))) for name, array in DATA.items()}
     other["input_ids"][other["attention_mask"] == 0] = 7
-    assert (convert(classifier, calibration=DATA, max_length=20).blob
-            == convert(classifier, calibration=other, max_length=20).blob)
+    assert (
+        convert(classifier, calibration=DATA, max_length=20).blob
+        == convert(classifier, calibration=other, max_length=20).blob
+    )
 
 
 def test_wide_costs_and_brings(classifier):
-    reports = {wide: convert(classifier, calibration=DATA, wide=wide).report
-               for wide in ("none", "auto", "all")}
+    reports = {
+        wide: convert(classifier, calibration=DATA, wide=wide).report
+        for wide in ("none", "auto", "all")
+    }
     assert not reports["none"].wide
     assert set(reports["auto"].wide) <= set(reports["all"].wide)
     assert len(reports["all"].wide) == 2 * 4 + 2
@@ -187,8 +198,14 @@ def test_report(encoder):
     assert report.calibration_sequences == 40
     names = [row.name for row in report.rows]
     assert len(set(names)) == len(names)
-    assert {row.kind for row in report.rows} == {"EMBED", "LAYERNORM", "GEMM", "ATTENTION", "ADD",
-                                                 "POOL"}
+    assert {row.kind for row in report.rows} == {
+        "EMBED",
+        "LAYERNORM",
+        "GEMM",
+        "ATTENTION",
+        "ADD",
+        "POOL",
+    }
     assert all(0 <= row.saturation < 0.1 for row in report.rows)
     assert min(row.sqnr_db for row in report.rows) > 10
     assert report.worst(2)[0].sqnr_db <= report.worst(2)[1].sqnr_db
@@ -234,12 +251,18 @@ def test_agreement_needs_logits(encoder):
         convert(encoder, calibration=DATA, min_agreement=0.9)
 
 
-@pytest.mark.parametrize(("options", "text"), [
-    ({"wide": "some"}, "wide"), ({"max_length": 0}, "max_length"),
-    ({"max_length": 9000}, "max_length"), ({"min_agreement": 95}, "share"),
-    ({"min_sqnr": float("nan")}, "min_sqnr"), ({"pooling": "max"}, "pooling"),
-    ({"max_length": 41}, "41"),
-])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"wide": "some"}, "wide"),
+        ({"max_length": 0}, "max_length"),
+        ({"max_length": 9000}, "max_length"),
+        ({"min_agreement": 95}, "share"),
+        ({"min_sqnr": float("nan")}, "min_sqnr"),
+        ({"pooling": "max"}, "pooling"),
+        ({"max_length": 41}, "41"),
+    ],
+)
 def test_bad_options(classifier, options, text):
     with pytest.raises(ConvertError, match=text):
         convert(classifier, calibration=DATA, **options)
@@ -260,15 +283,13 @@ def full_disk(*_arguments, **_named):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("step", ["os.fsync", "os.replace", "pathlib.Path.replace", "tempfile.mkstemp"])
+@pytest.mark.parametrize("step", ["os.fsync", "os.replace", "tempfile.mkstemp"])
 def test_full_disk_leaves_nothing(tmp_path, monkeypatch, step):
     (tmp_path / "m.cscb").write_bytes(b"old")
     monkeypatch.setattr(step, full_disk)
-    try:
+    with pytest.raises(ConvertError, match="No space left"):
         write_file(tmp_path / "m.cscb", b"new")
-    except ConvertError as error:
-        assert "No space left" in str(error)
-        assert (tmp_path / "m.cscb").read_bytes() == b"old"
+    assert (tmp_path / "m.cscb").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["m.cscb"]
 
 

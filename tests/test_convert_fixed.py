@@ -31,10 +31,18 @@ def test_multipliers_are_close_and_normalized():
     assert relative.max() <= 2.0**-15 + 1e-12
 
 
-@pytest.mark.parametrize(("factor", "wanted"), [
-    (1.0, (16384, 14)), (1 / 256, (16384, 22)), (0.0, (0, None)), (2.0**-46, (1, 46)),
-    (2.0**-48, (0, 46)), (LARGEST_FACTOR, (32767, 1)), (1 - 2.0**-20, (16384, 14)),
-])
+@pytest.mark.parametrize(
+    ("factor", "wanted"),
+    [
+        (1.0, (16384, 14)),
+        (1 / 256, (16384, 22)),
+        (0.0, (0, None)),
+        (2.0**-46, (1, 46)),
+        (2.0**-48, (0, 46)),
+        (LARGEST_FACTOR, (32767, 1)),
+        (1 - 2.0**-20, (16384, 14)),
+    ],
+)
 def test_multipliers_at_the_ends(factor, wanted):
     multiplier, shift = multipliers(np.array([factor]))
     assert multiplier[0] == wanted[0]
@@ -81,8 +89,10 @@ def test_norm_affine_with_large_offset():
     assert abs(affine[0, 0] / 2.0**shift - 30000) < 1
 
 
-@pytest.mark.parametrize(("epsilon", "scale", "wanted"), [
-    (1e-12, 1.0, 1), (1e-5, 1e-3, round(1e-5 * 256 * 256 / 1e-6)), (0.5, 1e-12, 2**54 - 1)])
+@pytest.mark.parametrize(
+    ("epsilon", "scale", "wanted"),
+    [(1e-12, 1.0, 1), (1e-5, 1e-3, round(1e-5 * 256 * 256 / 1e-6)), (0.5, 1e-12, 2**54 - 1)],
+)
 def test_norm_epsilon(epsilon, scale, wanted):
     assert norm_epsilon(epsilon, 256, scale) == wanted
 
@@ -137,8 +147,9 @@ def test_migration_beats_one_scale_for_all():
     best = search_migration(x, low, high, weight, importance, wide=False)
     reach = np.abs(x).max()
     plain = Encoding(fmt.Dtype.INT8, np.float64(reach / 127), -128, 127)
-    assert output_error(x, weight, best, importance) < output_error(x, weight, plain,
-                                                                    importance) / 10
+    assert (
+        output_error(x, weight, best, importance) < output_error(x, weight, plain, importance) / 10
+    )
     wide = search_migration(x, low, high, weight, importance, wide=True)
     assert wide.dtype == fmt.Dtype.INT16
     assert (wide.low, wide.high) == (-4096, 4095)

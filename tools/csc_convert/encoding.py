@@ -20,11 +20,11 @@ class Encoding:
     """
 
     dtype: fmt.Dtype
-    scale: np.ndarray
+    scale: np.ndarray | float
     low: int
     high: int
     zero_point: int = 0
-    center: np.ndarray = np.float64(0)
+    center: np.ndarray | float = 0.0
 
     @property
     def record_scale(self) -> float:
@@ -33,18 +33,20 @@ class Encoding:
         return float(self.scale) if plain else 0.0
 
     def quantize(self, real: np.ndarray) -> np.ndarray:
-        """The nearest integers, as float64."""
+        """Return the nearest integers, as float64."""
         steps = np.floor((real - self.center) / self.scale + 0.5) + self.zero_point
         return np.clip(steps, self.low, self.high)
 
     def decode(self, q: np.ndarray) -> np.ndarray:
-        """The real numbers, float64."""
+        """Return the real numbers, float64."""
         return self.center + (np.asarray(q, np.float64) - self.zero_point) * self.scale
 
     def channels(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Scale and center of each of `count` channels."""
-        return (np.broadcast_to(np.asarray(self.scale, np.float64), (count,)),
-                np.broadcast_to(np.asarray(self.center, np.float64), (count,)))
+        return (
+            np.broadcast_to(np.asarray(self.scale, np.float64), (count,)),
+            np.broadcast_to(np.asarray(self.center, np.float64), (count,)),
+        )
 
 
 def int16(largest: float) -> Encoding:

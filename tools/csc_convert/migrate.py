@@ -17,8 +17,9 @@ _EXPONENTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _CLIPS = (1.0, 0.9, 0.8, 0.7)
 
 
-def output_error(x: np.ndarray, weight: np.ndarray, encoding: Encoding,
-                 importance: np.ndarray) -> float:
+def output_error(
+    x: np.ndarray, weight: np.ndarray, encoding: Encoding, importance: np.ndarray
+) -> float:
     """Mean square error of weight @ x when x is encoded and the weights are int8.
 
     A constant error of an output counts nothing: the bias takes it.  importance [N]: the weight of
@@ -37,8 +38,9 @@ def search_rows(sample: np.ndarray) -> np.ndarray:
     return sample[::step].astype(np.float64)
 
 
-def migrated(low: np.ndarray, high: np.ndarray, weight: np.ndarray, exponent: float, clip: float,
-             wide: bool) -> Encoding:
+def migrated(
+    low: np.ndarray, high: np.ndarray, weight: np.ndarray, exponent: float, clip: float, wide: bool
+) -> Encoding:
     """Per-channel encoding: scale ~ range^exponent / (largest weight)^(1 - exponent)."""
     dtype, q_low, q_high = gemm_limits(wide)
     center = (low.astype(np.float64) + high) / 2
@@ -51,9 +53,15 @@ def migrated(low: np.ndarray, high: np.ndarray, weight: np.ndarray, exponent: fl
     return Encoding(dtype, scale, q_low, q_high, 0, center)
 
 
-def search_migration(sample: np.ndarray, low: np.ndarray, high: np.ndarray, weight: np.ndarray,
-                     importance: np.ndarray, wide: bool) -> Encoding:
-    """The best per-channel encoding of a GEMM's input.
+def search_migration(
+    sample: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    weight: np.ndarray,
+    importance: np.ndarray,
+    wide: bool,
+) -> Encoding:
+    """Return the best per-channel encoding of a GEMM's input.
 
     sample [n][K], low, high [K]: the input; weight [N][K]: of the GEMMs that read it.
     """

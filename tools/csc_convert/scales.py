@@ -12,7 +12,9 @@ A layernorm can write two of them; every other op writes one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +48,7 @@ class Scales:
     tables: dict[str, Table] = field(default_factory=dict)
 
     def of_gemm_input(self, value: str) -> Encoding:
-        """The encoding a linear node reads."""
+        """Return the encoding a linear node reads."""
         return self.gemm.get(value, self.main[value])
 
 
@@ -63,7 +65,7 @@ class ScaleChooser:
         self._memory: dict[tuple, object] = {}
 
     def choose(self, wide: set[str]) -> Scales:
-        """The scales when the linear nodes in `wide` read int16."""
+        """Return the scales when the linear nodes in `wide` read int16."""
         scales = Scales()
         for node in self.graph.nodes:
             getattr(self, f"_{node.op}")(node, scales, wide)
@@ -98,7 +100,8 @@ class ScaleChooser:
         elif roles == {GEMM} and function == "identity":
             scales.main[value] = self._migration(value, wide)
         elif roles == {GEMM}:
-            scales.main[value] = self._remember(self._table_output, value, self._is_wide(value, wide))
+            is_wide = self._is_wide(value, wide)
+            scales.main[value] = self._remember(self._table_output, value, is_wide)
         else:
             self._need_roles(node, set())
         if function != "identity":
@@ -135,8 +138,8 @@ class ScaleChooser:
 
     # -- searches --------------------------------------------------------------------------------
 
-    def _remember(self, search, *key):  # noqa: ANN001, ANN202
-        """The result of a search, done at most once for the same arguments."""
+    def _remember(self, search: Callable, *key: object) -> Any:
+        """Return the result of a search, done at most once for the same arguments."""
         place = (search.__name__, *key[:2])
         if place not in self._memory:
             self._memory[place] = search(*key)
@@ -149,14 +152,17 @@ class ScaleChooser:
         known = self.statistics[value]
         weight = np.concatenate([n.weights["weight"] for n in self._readers(value)])
         importance = np.concatenate([self._importance(n) for n in self._readers(value)])
-        return search_migration(known.sample, known.low, known.high, weight.astype(np.float64),
-                                importance, wide)
+        return search_migration(
+            known.sample, known.low, known.high, weight.astype(np.float64), importance, wide
+        )
 
     def _importance(self, node: Node) -> np.ndarray:
-        """The weight of each output of a linear node's error: the parts of q, k, v count alike."""
-        known = self.statistics[node.output + PRE_ACTIVATION
-                                if node.output + PRE_ACTIVATION in self.statistics
-                                else node.output]
+        """Return the weight of each output's error: the parts q, k and v count alike."""
+        known = self.statistics[
+            node.output + PRE_ACTIVATION
+            if node.output + PRE_ACTIVATION in self.statistics
+            else node.output
+        ]
         parts = 3 if self.roles[node.output] == {HEADS} else 1
         spread = np.square(known.high.astype(np.float64) - known.low).reshape(parts, -1)
         mean = np.maximum(spread.mean(axis=1, keepdims=True), 1e-20)
@@ -165,16 +171,26 @@ class ScaleChooser:
     def _table_output(self, value: str, wide: bool) -> Encoding:
         known = self.statistics[value]
         weight = np.concatenate([n.weights["weight"] for n in self._readers(value)])
-        return search_table_output(known.sample, float(known.low.min()), float(known.high.max()),
-                                   weight.astype(np.float64), wide)
+        return search_table_output(
+            known.sample,
+            float(known.low.min()),
+            float(known.high.max()),
+            weight.astype(np.float64),
+            wide,
+        )
 
     def _table(self, name: str, _scale: float, encoding: Encoding) -> Table:
         node = next(node for node in self.graph.nodes if node.name == name)
         known = self.statistics[node.output + PRE_ACTIVATION]
         low, high = float(known.low.min()), float(known.high.max())
         middle, half = (low + high) / 2, (high - low) / 2 * TABLE_HEADROOM
-        return make_table(FUNCTIONS[node.attributes["activation"]], known.sample, middle - half,
-                          middle + half, encoding)
+        return make_table(
+            FUNCTIONS[node.attributes["activation"]],
+            known.sample,
+            middle - half,
+            middle + half,
+            encoding,
+        )
 
     # -- attention -------------------------------------------------------------------------------
 
@@ -197,7 +213,8 @@ class ScaleChooser:
         channels of a head, and the range of both is used alike.
         """
         (qc, q_low, q_high), (kc, k_low, k_high), (vc, v_low, v_high) = (
-            self._columns(node, part) for part in "qkv")
+            self._columns(node, part) for part in "qkv"
+        )
         heads = node.attributes["heads"]
         q_reach = _floored(np.maximum(q_high, -q_low), heads)
         k_reach = _floored((k_high - k_low) / 2, heads)
@@ -211,23 +228,25 @@ class ScaleChooser:
         }
 
     def _columns(self, node: Node, part: str) -> tuple[slice, np.ndarray, np.ndarray]:
-        """The columns of one operand and their lowest and highest values, float64."""
+        """Return the columns of one operand and their lowest and highest values, float64."""
         start = node.attributes.get(f"{part}_column", 0)
         columns = slice(start, start + node.attributes["heads"] * node.attributes["head_dim"])
         known = self.statistics[node.inputs["qkv".index(part)]]
-        return columns, known.low[columns].astype(np.float64), known.high[columns].astype(np.float64)
+        low, high = (ends[columns].astype(np.float64) for ends in (known.low, known.high))
+        return columns, low, high
 
     def _part(self, node: Node, part: str, scales: Scales) -> Encoding:
-        """The encoding of one operand's columns."""
+        """Return the encoding of one operand's columns."""
         columns, _, _ = self._columns(node, part)
         whole = scales.main[node.inputs["qkv".index(part)]]
-        return Encoding(whole.dtype, whole.scale[columns], whole.low, whole.high, 0,
-                        whole.center[columns])
+        return Encoding(
+            whole.dtype, whole.scale[columns], whole.low, whole.high, 0, whole.center[columns]
+        )
 
     # -- who reads -------------------------------------------------------------------------------
 
     def _readers(self, value: str) -> list[Node]:
-        """The linear nodes that read a value, also behind a pool."""
+        """Return the linear nodes that read a value, also behind a pool."""
         readers = []
         for node in self.graph.consumers(value):
             readers += self._readers(node.output) if node.op == "pool" else [node]
@@ -239,9 +258,10 @@ class ScaleChooser:
     def _need_roles(self, node: Node, allowed: set[str]) -> None:
         roles = self.roles[node.output]
         if not roles <= allowed:
+            forms = " and ".join(sorted(roles))
             raise UnsupportedModel(
-                f"Node {node.name!r} ({node.op}): its output is read as {' and '.join(sorted(roles))}"
-                ", which the converter cannot store in one tensor."
+                f"Node {node.name!r} ({node.op}): its output is read as {forms}, which the "
+                "converter cannot store in one tensor."
             )
 
 
@@ -271,9 +291,10 @@ def find_roles(graph: Graph) -> dict[str, set[str]]:
     return roles
 
 
-def _stream_ranges(graph: Graph, statistics: dict[str, Statistics],
-                   roles: dict[str, set[str]]) -> dict[str, float]:
-    """The largest magnitude of each stream value, headroom included.
+def _stream_ranges(
+    graph: Graph, statistics: dict[str, Statistics], roles: dict[str, set[str]]
+) -> dict[str, float]:
+    """Return the largest magnitude of each stream value, headroom included.
 
     Operands that only one add reads take the range of its sum, so that the add is a plain one.
     """
@@ -295,12 +316,15 @@ def _is_private(graph: Graph, value: str, add: Node, roles: dict[str, set[str]])
     """Whether this add alone reads the stream form of a value that can be written at any scale."""
     producer = graph.producer(value)
     readers = [node for node in graph.consumers(value) if node.op != "linear"]
-    return (producer is not None and producer.op in ("linear", "layernorm", "pool")
-            and value not in graph.outputs and readers == [add] and STREAM in roles[value])
+    return (
+        producer is not None
+        and producer.op in ("linear", "layernorm", "pool")
+        and value not in graph.outputs
+        and readers == [add]
+        and STREAM in roles[value]
+    )
 
 
 def _embed_bound(node: Node) -> float:
-    """The largest sum any ids can make."""
+    """Return the largest sum any ids can make."""
     return float(sum(np.abs(table).max(axis=0) for table in node.weights.values()).max()) or 1e-6
-
-

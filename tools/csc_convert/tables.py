@@ -29,7 +29,7 @@ class Table:
 
 
 def asymmetric(low: float, high: float, wide: bool) -> Encoding:
-    """The encoding of a GEMM's input from low to high, with an exact 0."""
+    """Return the encoding of a GEMM's input from low to high, with an exact 0."""
     dtype, q_low, q_high = gemm_limits(wide)
     low, high = min(low, 0.0), max(high, 1e-6)
     scale = (high - low) / (q_high - q_low)
@@ -37,9 +37,10 @@ def asymmetric(low: float, high: float, wide: bool) -> Encoding:
     return Encoding(dtype, np.float64(scale), q_low, q_high, zero_point)
 
 
-def search_table_output(sample: np.ndarray, low: float, high: float, weight: np.ndarray,
-                        wide: bool) -> Encoding:
-    """The encoding of an activation's output with the least error behind the next GEMM.
+def search_table_output(
+    sample: np.ndarray, low: float, high: float, weight: np.ndarray, wide: bool
+) -> Encoding:
+    """Return the encoding of an activation's output with the least error behind the next GEMM.
 
     sample [n][K]: outputs of the activation; weight [N][K]: of the GEMM that reads them.
     """
@@ -50,9 +51,10 @@ def search_table_output(sample: np.ndarray, low: float, high: float, weight: np.
     return candidates[int(np.argmin(errors))]
 
 
-def make_table(function: Function, pre: np.ndarray, low: float, high: float,
-               encoding: Encoding) -> Table:
-    """The table with the least mean square error.
+def make_table(
+    function: Function, pre: np.ndarray, low: float, high: float, encoding: Encoding
+) -> Table:
+    """Return the table with the least mean square error.
 
     pre: a sample of the function's arguments, which lie between low and high.
     The ends of that range may be left out where the encoded function hardly changes; the entries
@@ -73,8 +75,9 @@ def make_table(function: Function, pre: np.ndarray, low: float, high: float,
     return best
 
 
-def _trim(function: Function, low: float, high: float, encoding: Encoding,
-          tolerance: float) -> tuple[float, float]:
+def _trim(
+    function: Function, low: float, high: float, encoding: Encoding, tolerance: float
+) -> tuple[float, float]:
     """Move both ends inwards as long as the encoded function changes less than the tolerance."""
     grid = np.linspace(low, high, _GRID)
     limits = encoding.decode(np.array([encoding.low, encoding.high]))
@@ -89,7 +92,7 @@ def _trim(function: Function, low: float, high: float, encoding: Encoding,
 
 
 def _table(function: Function, low: float, high: float, encoding: Encoding) -> Table:
-    """The table whose first entry stands for about low and whose last for about high."""
+    """Return the table whose first entry stands for about low and whose last for about high."""
     scale = max(high - low, 1e-6) / _LAST
     zero_point = round(-low / scale)
     if abs(zero_point) > fmt.MAX_ZERO_POINT:

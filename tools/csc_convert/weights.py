@@ -21,8 +21,11 @@ class QuantizedWeights:
     scale: np.ndarray
 
 
-def quantize_weights(weight: np.ndarray, power: np.ndarray | None = None,
-                     limits: tuple[np.ndarray, np.ndarray] = _ANY) -> QuantizedWeights:
+def quantize_weights(
+    weight: np.ndarray,
+    power: np.ndarray | None = None,
+    limits: tuple[np.ndarray, np.ndarray] = _ANY,
+) -> QuantizedWeights:
     """Quantize float [N][K].
 
     power [K]: mean square of each input; each output's scale is then the one with the least mean
@@ -52,7 +55,7 @@ def _best_scale(weight: np.ndarray, scale: np.ndarray, power: np.ndarray) -> np.
 
 
 def scale_limits(bias: np.ndarray, out_scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scales [N] between which bias and requantization keep the limits of SPEC.md.
+    """Return the scales [N] between which bias and requantization keep the limits of SPEC.md.
 
     bias [N]: in units of the output; out_scale: the output's scale.
     """

@@ -25,8 +25,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Gain:
-    """What making one GEMM wide brings: the error power it removes (relative to the signal of the
-    output, worst output) and its cost in multiplications per token.
+    """What making one GEMM wide brings.
+
+    error: the error power it removes, relative to the signal, of the worst output; cost: in
+    multiplications per row.
     """
 
     name: str
@@ -40,10 +42,11 @@ def can_be_wide(node: Node) -> bool:
 
 
 def free_wide(graph: Graph) -> set[str]:
-    """The linear nodes of one row per sequence: a second pass over them costs next to nothing."""
+    """Return the linear nodes of one row per sequence: a second pass costs them next to nothing."""
     shapes = check(graph, after="calibrate")
-    return {node.name for node in graph.nodes
-            if can_be_wide(node) and not shapes[node.output].tokens}
+    return {
+        node.name for node in graph.nodes if can_be_wide(node) and not shapes[node.output].tokens
+    }
 
 
 def all_wide(graph: Graph) -> set[str]:
@@ -51,9 +54,10 @@ def all_wide(graph: Graph) -> set[str]:
     return {node.name for node in graph.nodes if can_be_wide(node)}
 
 
-def rank(chooser: ScaleChooser, arrays: Arrays, fixed: set[str],
-         progress: Progress | None = None) -> list[Gain]:
-    """The GEMMs outside `fixed` that can be wide, the most gain per cost first."""
+def rank(
+    chooser: ScaleChooser, arrays: Arrays, fixed: set[str], progress: Progress | None = None
+) -> list[Gain]:
+    """Return the GEMMs outside `fixed` that can be wide, the most gain per cost first."""
     graph = chooser.graph
     candidates = [node for node in graph.nodes if can_be_wide(node) and node.name not in fixed]
     narrow = chooser.choose(fixed)
@@ -78,8 +82,12 @@ class _Meter:
         self.rows = []
         for batch in self.batches:
             shown = visible[batch.numbers, : next(iter(batch.inputs.values())).shape[1]]
-            self.rows.append({name: shown if shapes[name].tokens else np.ones((len(shown), 1), bool)
-                              for name in graph.outputs})
+            self.rows.append(
+                {
+                    name: shown if shapes[name].tokens else np.ones((len(shown), 1), bool)
+                    for name in graph.outputs
+                }
+            )
         self.exact = [evaluate(graph, batch.inputs) for batch in self.batches]
 
     def error(self, node: Node, scales: Scales) -> float:
