@@ -131,15 +131,16 @@ def test_wide_costs_and_brings(classifier):
 
 def test_auto_widens_until_the_target(classifier, monkeypatch):
     def widened(target):
-        monkeypatch.setattr(CONVERT, "TARGET_SQNR_DB", target)
+        monkeypatch.setattr("csc_convert.wide.TARGET_LOGITS_DB", target)
         report = convert(classifier, calibration=DATA, wide="auto").report
         return len(report.wide), report.output_sqnr_db
 
     low = widened(-100.0)
     high = widened(1000.0)
-    middle = widened((low[1] + high[1]) / 2)
-    assert low[0] < middle[0] < high[0]
-    assert low[1] < (low[1] + high[1]) / 2 <= middle[1]
+    target = (low[1] + high[1]) / 2
+    middle = widened(target)
+    assert low[0] < middle[0] <= high[0]
+    assert low[1] < target <= middle[1]
 
 
 def test_unused_tokens_of_the_vocabulary_work(classifier):

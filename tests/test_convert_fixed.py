@@ -112,14 +112,6 @@ def test_weights_per_channel():
     plain = quantize_weights(weight)
     np.testing.assert_allclose(np.abs(plain.q).max(axis=1), 127)
     assert np.all(np.abs(plain.q * plain.scale[:, None] - weight) <= plain.scale[:, None] * 0.501)
-    power = np.ones(32)
-    best = quantize_weights(weight, power)
-
-    def error(made):
-        return np.square(made.q * made.scale[:, None] - weight).sum(axis=1)
-
-    assert np.all(error(best) <= error(plain))
-    assert np.any(error(best) < error(plain))
 
 
 def test_channel_of_zeros_keeps_its_bias():
@@ -158,7 +150,7 @@ def test_migration_beats_one_scale_for_all():
 
 def test_migration_of_a_constant_channel():
     x = np.ones((10, 4))
-    made = migrated(x.min(axis=0), x.max(axis=0), np.zeros((2, 4)), 0.8, 1.0, False)
+    made = migrated(x.min(axis=0), x.max(axis=0), np.zeros((2, 4)), 0.8, False)
     assert np.all(made.scale > 0)
     np.testing.assert_allclose(made.decode(made.quantize(x)), x)
 

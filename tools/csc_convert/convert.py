@@ -21,10 +21,8 @@ from .plan import Arena, plan_arena
 from .report import Report, make_report
 from .scales import ScaleChooser
 from .source import load_source
-from .wide import MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, rank
+from .wide import LEAST_SHARE, MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, overshoot, rank
 
-# With wide="auto", GEMMs are widened until the worst output reaches this.
-TARGET_SQNR_DB = 30.0
 MEASURED_SEQUENCES = 48
 _CONVERTER = "csc_convert 1"
 
@@ -141,13 +139,14 @@ class _Maker:
         """Widen the GEMMs that bring most for their cost until the target is reached."""
         wide = free_wide(self.graph)
         made = self.make(wide)
-        if made.measured.sqnr_db >= TARGET_SQNR_DB:
+        if overshoot(made.measured) <= 1:
             return made
         numbers = evenly_chosen(self.sequences, SENSITIVITY_SEQUENCES)
         some = {name: array[numbers] for name, array in self.arrays.items()}
-        ranked = rank(self.chooser, some, wide, self.progress)
-        while ranked and made.measured.sqnr_db < TARGET_SQNR_DB:
-            excess = 10 ** (-made.measured.sqnr_db / 10) - 10 ** (-TARGET_SQNR_DB / 10)
+        least = LEAST_SHARE * overshoot(made.measured)
+        gains = rank(self.chooser, some, wide, self.progress)
+        ranked = [gain for gain in gains if gain.error >= least]
+        while ranked and (excess := overshoot(made.measured) - 1) > 0:
             while ranked and excess > 0:
                 gain = ranked.pop(0)
                 wide = {*wide, gain.name}

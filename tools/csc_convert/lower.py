@@ -213,7 +213,7 @@ class _Lowering:
     def _gemm_weights(
         self, node: Node, out_scale: np.ndarray, out_center: np.ndarray
     ) -> tuple[QuantizedWeights, np.ndarray]:
-        """Quantized weights and integer bias.
+        """Return the quantized weights and the integer bias.
 
         The bias makes the mean of each output over the calibration sample exact: it takes the
         input's center and zero point and the mean of the weights' and the input's rounding errors.
@@ -223,14 +223,11 @@ class _Lowering:
         weight = node.weights["weight"].astype(np.float64)
         scale, _ = encoding.channels(weight.shape[1])
         q = encoding.quantize(sample)
-        centred = q - encoding.zero_point
         exact = weight @ sample.mean(axis=0, dtype=np.float64) + node.weights.get("bias", 0.0)
         exact = exact - out_center
         folded = weight * scale
         estimate = exact - folded @ q.mean(axis=0)
-        weights = quantize_weights(
-            folded, np.square(centred).mean(axis=0), scale_limits(estimate, out_scale)
-        )
+        weights = quantize_weights(folded, scale_limits(estimate, out_scale))
         bias = exact / weights.scale - weights.q @ q.mean(axis=0)
         return weights, np.clip(np.rint(bias), -fmt.MAX_BIAS, fmt.MAX_BIAS)
 

@@ -13,8 +13,7 @@ from .encoding import Encoding, gemm_limits
 from .weights import quantize_weights
 
 SEARCH_ROWS = 384
-_EXPONENTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_CLIPS = (1.0, 0.9, 0.8, 0.7)
+_EXPONENTS = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0)
 
 
 def output_error(
@@ -39,7 +38,7 @@ def search_rows(sample: np.ndarray) -> np.ndarray:
 
 
 def migrated(
-    low: np.ndarray, high: np.ndarray, weight: np.ndarray, exponent: float, clip: float, wide: bool
+    low: np.ndarray, high: np.ndarray, weight: np.ndarray, exponent: float, wide: bool
 ) -> Encoding:
     """Per-channel encoding: scale ~ range^exponent / (largest weight)^(1 - exponent)."""
     dtype, q_low, q_high = gemm_limits(wide)
@@ -49,7 +48,7 @@ def migrated(
     largest = np.abs(weight).max(axis=0)
     largest = np.maximum(largest, max(largest.max(), 1e-6) * 1e-4)
     shape = half**exponent / largest ** (1 - exponent)
-    scale = shape * (half / shape).max() * clip / q_high
+    scale = shape * (half / shape).max() / q_high
     return Encoding(dtype, scale, q_low, q_high, 0, center)
 
 
@@ -66,11 +65,6 @@ def search_migration(
     sample [n][K], low, high [K]: the input; weight [N][K]: of the GEMMs that read it.
     """
     x = search_rows(sample)
-
-    def error(exponent: float, clip: float) -> float:
-        encoding = migrated(low, high, weight, exponent, clip, wide)
-        return output_error(x, weight, encoding, importance)
-
-    exponent = min(_EXPONENTS, key=lambda candidate: error(candidate, 1.0))
-    clip = min(_CLIPS, key=lambda candidate: error(exponent, candidate))
-    return migrated(low, high, weight, exponent, clip, wide)
+    candidates = [migrated(low, high, weight, exponent, wide) for exponent in _EXPONENTS]
+    errors = [output_error(x, weight, candidate, importance) for candidate in candidates]
+    return candidates[int(np.argmin(errors))]

@@ -11,7 +11,7 @@ from . import blob_format as fmt
 from .encoding import Encoding, gemm_limits
 from .migrate import output_error, search_rows
 
-_CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)
+_CLIPS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 _TRIMS = tuple(2.0**i for i in range(-3, 6))
 _GRID = 4096
 _LAST = fmt.TABLE_ENTRIES - 1
