@@ -192,7 +192,7 @@ def test_table_leaves_out_what_is_flat():
 
 def test_table_output_clips_rare_outliers():
     rng = np.random.default_rng(6)
-    x = np.abs(rng.normal(0, 0.1, (2000, 64)))
+    x = np.abs(rng.normal(0, 0.1, (2000, 512)))
     x[5, 7] = 20.0
-    made = search_table_output(x, 0.0, 20.0, rng.normal(0, 1, (8, 64)), wide=False)
+    made = search_table_output(x, 0.0, 20.0, rng.normal(0, 1, (8, 512)), wide=False)
     assert made.decode(np.array([127]))[0] < 20

@@ -19,7 +19,7 @@ from .reference import evaluate
 from .scales import ScaleChooser, Scales
 
 SENSITIVITY_SEQUENCES = 16
-# GEMMs are widened until each output reaches its decibels: 35 keep the largest of some twenty logits
+# GEMMs are widened until each output reaches its decibels: 35 keep the largest of twenty logits
 # in 99.5 % of the cases, 25 are a cosine of 0.998.
 TARGET_DB = 25.0
 TARGET_LOGITS_DB = 35.0
