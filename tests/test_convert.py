@@ -319,3 +319,75 @@ def test_write_file_replaces_and_keeps_the_usual_mode(tmp_path):
     assert (tmp_path / "m.cscb").read_bytes() == b"new"
     (tmp_path / "plain").write_bytes(b"")
     assert Path(tmp_path / "m.cscb").stat().st_mode == Path(tmp_path / "plain").stat().st_mode
+
+
+# -- strange models ------------------------------------------------------------------------------
+
+
+def scaled(pattern, factor):
+    def change(tensors):
+        for name in tensors:
+            if pattern in name:
+                tensors[name] = tensors[name] * np.float32(factor)
+
+    return change
+
+
+STRANGE = {
+    "zero linear weights": scaled("dense.weight", 0),
+    "all zero": scaled("", 0),
+    "zero embeddings": scaled("embeddings.word", 0),
+    "zero gains": scaled("LayerNorm.weight", 0),
+    "large queries": scaled("query.weight", 1e4),
+    "large values": scaled("value", 1e4),
+    "large embeddings": scaled("_embeddings", 1e4),
+    "tiny embeddings": scaled("_embeddings", 1e-6),
+    "large gains": scaled("LayerNorm.weight", 1e3),
+    "tiny gains": scaled("LayerNorm", 1e-5),
+    "large biases": scaled("dense.bias", 1e5),
+    "tiny everything": scaled("", 1e-6),
+    "large everything": scaled("", 1e3),
+    "large logits": scaled("classifier", 1e6),
+    "tiny logits": scaled("classifier", 1e-9),
+}
+
+
+# Scores so large that every softmax takes one key, which the smallest error changes.
+HOPELESS = {"large queries", "large gains", "large everything"}
+
+
+@pytest.mark.parametrize("wide", ["none", "all"])
+@pytest.mark.parametrize("name", STRANGE)
+def test_strange_weights_make_valid_blobs(tmp_path, name, wide):
+    tensors = tiny_bert.weights(16, layers=1, classes=5)
+    STRANGE[name](tensors)
+    settings = tiny_bert.config("BertForSequenceClassification", layers=1)
+    path = tiny_bert.write(tmp_path / "m", settings, tiny_bert.in_classifier(tensors))
+    made = convert(path, calibration=DATA, wide=wide)
+    wanted = load_source(path).run(UNSEEN)["logits"]
+    found = np.concatenate(real_outputs(made.blob, UNSEEN)["logits"])
+    assert np.isfinite(found).all()
+    if name not in HOPELESS:
+        assert np.square(wanted - found).sum() <= 0.05 * np.square(wanted).sum()
+
+
+def test_encoder_of_zeros(tmp_path):
+    tensors = {name: array * 0 for name, array in tiny_bert.weights(24).items()}
+    path = tiny_bert.write(tmp_path / "m", tiny_bert.config(hidden=24, heads=3), tensors)
+    for row in real_outputs(convert(path, calibration=DATA).blob, UNSEEN)["pooler_output"]:
+        assert not row.any()
+
+
+def test_overflow_of_the_float_model_is_named(tmp_path):
+    tensors = tiny_bert.weights(16, layers=1, classes=5)
+    scaled("output.dense.weight", 1e38)(tensors)
+    settings = tiny_bert.config("BertForSequenceClassification", layers=1)
+    path = tiny_bert.write(tmp_path / "m", settings, tiny_bert.in_classifier(tensors))
+    with pytest.raises(ConvertError, match="overflows at 'layer"):
+        convert(path, calibration=tiny_bert.inputs(6))
+
+
+def test_one_short_sequence_is_enough(classifier):
+    made = convert(classifier, calibration={"input_ids": np.array([[3]])})
+    assert oracle.read_blob(made.blob).max_length == 1
+    assert made.report.output_sqnr_db > 20

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .batches import Arrays, batches, check_ids, complete, lengths_of, visible_of
-from .errors import BadCalibration
+from .errors import BadCalibration, ConvertError
 from .graph import Graph, check
 from .reference import PRE_ACTIVATION, evaluate
 
@@ -131,6 +131,11 @@ class _Collector:
         pooled = name.removesuffix(PRE_ACTIVATION) in self._pooled
         rows = array[:, 0] if pooled else array[self._visible]
         low, high = rows.min(axis=0), rows.max(axis=0)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise ConvertError(
+                f"The float model overflows at {name!r} on the calibration data; its weights are "
+                "too large to convert."
+            )
         if name in self.statistics:
             known = self.statistics[name]
             low, high = np.minimum(low, known.low), np.maximum(high, known.high)

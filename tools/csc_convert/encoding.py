@@ -10,6 +10,8 @@ from . import blob_format as fmt
 
 INT8_LOW, INT8_HIGH = -128, 127
 INT16_LOW, INT16_HIGH = -32768, 32767
+# Thirteen bits have room for numbers calibration did not see; eight bits have none to spare.
+WIDE_HEADROOM = 1.5
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Encoding:
 def int16(largest: float) -> Encoding:
     """Symmetric int16 whose end is at `largest`."""
     return Encoding(fmt.Dtype.INT16, np.float64(largest / INT16_HIGH), INT16_LOW, INT16_HIGH)
+
+
+def gemm_headroom(wide: bool) -> float:
+    """Return how much further than the numbers seen a GEMM's input reaches."""
+    return WIDE_HEADROOM if wide else 1.0
 
 
 def gemm_limits(wide: bool) -> tuple[fmt.Dtype, int, int]:

@@ -20,6 +20,7 @@ from .calibrate import Statistics
 from .encoding import Encoding
 from .fixed import (
     EXP_STEPS_PER_UNIT,
+    LARGEST_FACTOR,
     MEAN_FRACTION_BITS,
     add_multipliers,
     multipliers,
@@ -239,6 +240,7 @@ class _Lowering:
             for part, name in zip("qkv", node.inputs, strict=False)
         }
         score = (scale["q"] * scale["k"])[::head_dim] * head_dim**-0.5 * EXP_STEPS_PER_UNIT
+        score = np.minimum(score, LARGEST_FACTOR)
         encoding = self.scales.main[node.output]
         context = (scale["v"] / encoding.scale)[::head_dim] / 2**MEAN_FRACTION_BITS
         requant = np.stack([packed(score), packed(context)], axis=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .encoding import Encoding, gemm_limits
+from .encoding import Encoding, gemm_headroom, gemm_limits
 from .weights import quantize_weights
 
 SEARCH_ROWS = 384
@@ -48,7 +48,7 @@ def migrated(
     largest = np.abs(weight).max(axis=0)
     largest = np.maximum(largest, max(largest.max(), 1e-6) * 1e-4)
     shape = half**exponent / largest ** (1 - exponent)
-    scale = shape * (half / shape).max() / q_high
+    scale = shape * (half / shape).max() * gemm_headroom(wide) / q_high
     return Encoding(dtype, scale, q_low, q_high, 0, center)
 
 

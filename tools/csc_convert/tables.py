@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import blob_format as fmt
-from .encoding import Encoding, gemm_limits
+from .encoding import Encoding, gemm_headroom, gemm_limits
 from .migrate import output_error, search_rows
 
 _CLIPS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -31,7 +31,8 @@ class Table:
 def asymmetric(low: float, high: float, wide: bool) -> Encoding:
     """Return the encoding of a GEMM's input from low to high, with an exact 0."""
     dtype, q_low, q_high = gemm_limits(wide)
-    low, high = min(low, 0.0), max(high, 1e-6)
+    high = max(high, 1e-6) * gemm_headroom(wide)
+    low = min(low, 0.0) * gemm_headroom(wide)
     scale = (high - low) / (q_high - q_low)
     zero_point = int(np.clip(round(q_low - low / scale), q_low, q_high))
     return Encoding(dtype, np.float64(scale), q_low, q_high, zero_point)
