@@ -31,7 +31,7 @@ C_ARROWS = {
 PYTHON_ARROWS = {
     "tools/csc_convert/oracle": {"numpy"},
     "tools/csc_convert": {"numpy", "safetensors"},
-    "python/csc": {"numpy", "click", "rich", "csc_convert"},
+    "python/csc": {"numpy", "click", "rich", "elftools", "csc_convert"},
 }
 
 
