@@ -7,6 +7,7 @@
 // Block engine: Matrix product of up to 8x8 elements of 32 bits, one multiply per clock.
 #define CSC_CS1_ENGINE_BASE 0x10000000u
 #define CSC_CS1_ENGINE_BYTES 0x1000u  // decoded
+#define CSC_CS1_ENGINE_REGION 0x1000u  // bytes of the bus
 
 // Control: Starts a run; the hardware clears the whole register at the end of the run.
 #define CSC_CS1_CTRL 0x0u  // offset
@@ -43,5 +44,72 @@
 #define CSC_CS1_C 0x500u  // offset
 #define CSC_CS1_C_WORDS 0x40u
 #define CSC_CS1_C_ROW_BYTES 0x20u  // row to row
+
+// UART: Serial line, 8 data bits, no parity, 1 stop bit, with a queue of 16 bytes each way.
+#define CSC_CS1_UART_BASE 0x20000000u
+#define CSC_CS1_UART_BYTES 0x100u  // decoded
+#define CSC_CS1_UART_REGION 0x10000u  // bytes of the bus
+
+// Data: A write puts a byte into the transmit queue, a read takes one from the receive queue.
+#define CSC_CS1_UART_DATA 0x0u  // offset
+#define CSC_CS1_UART_DATA_BYTE_MASK 0xFFu
+
+// Status: State of the queues and of the transmitter.
+#define CSC_CS1_UART_STATUS 0x4u  // offset
+#define CSC_CS1_UART_STATUS_RESET 0x8u
+#define CSC_CS1_UART_STATUS_TX_BUSY_MASK 0x1u
+#define CSC_CS1_UART_STATUS_RX_READY_MASK 0x2u
+#define CSC_CS1_UART_STATUS_TX_FULL_MASK 0x4u
+#define CSC_CS1_UART_STATUS_RX_EMPTY_MASK 0x8u
+
+// Control: Switches; all 32 bits are stored and read back.
+#define CSC_CS1_UART_CONTROL 0x8u  // offset
+#define CSC_CS1_UART_CONTROL_RESET 0x0u
+#define CSC_CS1_UART_CONTROL_TX_ENABLE_MASK 0x1u
+#define CSC_CS1_UART_CONTROL_RX_ENABLE_MASK 0x2u
+#define CSC_CS1_UART_CONTROL_TX_IRQ_MASK 0x4u
+#define CSC_CS1_UART_CONTROL_RX_IRQ_MASK 0x8u
+#define CSC_CS1_UART_CONTROL_UNUSED_MASK 0xFFFFFFF0u
+
+// Bit time: Clocks of one bit, for both directions.
+#define CSC_CS1_UART_BAUD_DIV 0xCu  // offset
+#define CSC_CS1_UART_BAUD_DIV_RESET 0x364u
+
+// LCD: Serial interface of a display; stalls the bus while a byte is shifted out.
+#define CSC_CS1_LCD_BASE 0x20010000u
+#define CSC_CS1_LCD_BYTES 0x100u  // decoded
+#define CSC_CS1_LCD_REGION 0x10000u  // bytes of the bus
+
+// Command: A write sends a command byte.
+#define CSC_CS1_LCD_COMMAND 0x0u  // offset
+#define CSC_CS1_LCD_COMMAND_RESET 0x0u
+#define CSC_CS1_LCD_COMMAND_BYTE_MASK 0xFFu
+
+// Data: A write sends a data byte.
+#define CSC_CS1_LCD_DATA 0x4u  // offset
+#define CSC_CS1_LCD_DATA_RESET 0x0u
+#define CSC_CS1_LCD_DATA_BYTE_MASK 0xFFu
+
+// Status: Always reads 2, since a read waits until the display is not busy.
+#define CSC_CS1_LCD_STATUS 0x8u  // offset
+#define CSC_CS1_LCD_STATUS_RESET 0x2u
+#define CSC_CS1_LCD_STATUS_BUSY_MASK 0x1u
+#define CSC_CS1_LCD_STATUS_READY_MASK 0x2u
+
+// Control: Pins of the display; all 32 bits are stored and read back.
+#define CSC_CS1_LCD_CONTROL 0xCu  // offset
+#define CSC_CS1_LCD_CONTROL_RESET 0x0u
+#define CSC_CS1_LCD_CONTROL_BACKLIGHT_MASK 0x1u
+#define CSC_CS1_LCD_CONTROL_RESET_PIN_MASK 0x2u
+#define CSC_CS1_LCD_CONTROL_UNUSED_MASK 0xFFFFFFFCu
+
+// GPIO: 32 outputs and 32 inputs; every address is the same register.
+#define CSC_CS1_GPIO_BASE 0x20020000u
+#define CSC_CS1_GPIO_BYTES 0x4u  // decoded
+#define CSC_CS1_GPIO_REGION 0x10000u  // bytes of the bus
+
+// Pins: A write sets the outputs, a read returns the inputs; outputs cannot be read back.
+#define CSC_CS1_GPIO_PINS 0x0u  // offset
+#define CSC_CS1_GPIO_PINS_RESET 0x0u
 
 #endif  // CSC_GEN_CS1_REGS_H

@@ -39,4 +39,139 @@ int csc_sim_cs1_irq(const csc_sim_cs1_t *sim);
 // The number of the current clock; no clock passes.
 uint64_t csc_sim_cs1_clock(const csc_sim_cs1_t *sim);
 
+// --- The system on chip: processor, bus, RAM, block engine, UART, display, GPIO
+// -------------------
+
+typedef struct csc_sim_soc csc_sim_soc_t;
+
+typedef enum {
+  CSC_SIM_CPU_RV32I,   // as built into CS1: no multiply, serial shifter
+  CSC_SIM_CPU_RV32IMC  // as built into CS2: fast multiply, divide, barrel shifter, compressed
+} csc_sim_cpu_t;
+
+typedef struct {
+  csc_sim_cpu_t cpu;
+  uint32_t ram_bytes;  // from address 0; a multiple of 4, 4 to CSC_SIM_RAM_MAX
+  uint32_t ram_wait;   // 0: RAM answers in the clock of the request, 1: one clock later
+} csc_sim_soc_config_t;
+
+#define CSC_SIM_RAM_MAX 0x0F000000u
+#define CSC_SIM_EXIT 0x0F000004u  // a store to this word ends the run
+
+typedef enum {
+  CSC_SIM_STOP_LIMIT,  // the clocks are used up
+  CSC_SIM_STOP_EXIT,   // a store to CSC_SIM_EXIT
+  CSC_SIM_STOP_TRAP,   // the processor has stopped until reset
+  CSC_SIM_STOP_DRAIN   // take the UART's output and the recorded transfers, then run on
+} csc_sim_stop_kind_t;
+
+typedef enum {
+  CSC_SIM_CAUSE_NONE,
+  CSC_SIM_CAUSE_ILLEGAL,
+  CSC_SIM_CAUSE_ECALL,
+  CSC_SIM_CAUSE_EBREAK,
+  CSC_SIM_CAUSE_MISALIGNED_LOAD,
+  CSC_SIM_CAUSE_MISALIGNED_STORE,
+  CSC_SIM_CAUSE_MISALIGNED_JUMP
+} csc_sim_cause_t;
+
+typedef struct {
+  csc_sim_stop_kind_t kind;
+  csc_sim_cause_t cause;  // of a trap
+  uint64_t clock;  // exit: of the store; trap: first one with trap high; else the current one
+  uint32_t value;  // exit: what was stored
+  uint32_t pc;     // trap: of its instruction; else of the next one
+} csc_sim_stop_t;
+
+// A data transfer on the processor's bus.
+typedef struct {
+  uint64_t clock;     // in which it completes
+  uint32_t address;   // of the word
+  uint32_t strobes;   // 0: read; else one bit for each byte written
+  uint32_t data;      // all 32 bits on the bus
+  uint32_t is_fetch;  // 1: of an instruction, which is not recorded
+} csc_sim_transfer_t;
+
+typedef enum {
+  CSC_SIM_REGION_RAM,
+  CSC_SIM_REGION_NO_RAM,  // below the engine, but without RAM: reads 0 with the timing of RAM
+  CSC_SIM_REGION_ENGINE,
+  CSC_SIM_REGION_UART,
+  CSC_SIM_REGION_LCD,
+  CSC_SIM_REGION_GPIO,
+  CSC_SIM_REGION_OTHER,  // nothing there: reads 0
+  CSC_SIM_REGIONS
+} csc_sim_region_t;
+
+// What has happened since power-up.
+typedef struct {
+  uint64_t clocks;
+  uint64_t instructions;             // started
+  uint64_t ram_wait_clocks;          // clocks a RAM that answers a clock later has cost
+  uint64_t bus_stall_clocks;         // clocks in which a device made the bus wait
+  uint64_t engine_runs;              //
+  uint64_t engine_busy_clocks;       // clocks with a multiply
+  uint64_t reads[CSC_SIM_REGIONS];   // data transfers; instruction fetches are not counted
+  uint64_t writes[CSC_SIM_REGIONS];  //
+} csc_sim_totals_t;
+
+// Faults of the hardware to test software with; all zeros is a sound chip.
+typedef struct {
+  uint32_t never_done;      // 1: once started, CTRL keeps bit 0 and STATUS reads running, for ever
+  uint32_t done_after;      // CTRL reads 0 once a run has done this many multiplies; 0 = off
+  uint64_t change_read_at;  // this read of the engine, counted from 1, is wrong; 0 = none
+  uint32_t change_read;     // by exclusive or with this
+  uint32_t change_byte;     // the same for a byte the UART has sent
+  uint64_t change_byte_at;  // its number, counted from 1; 0 = none
+  uint64_t lose_byte_at;    // this byte the UART has sent is lost; 0 = none
+  uint32_t interrupts;      // lines that are always high
+  uint32_t reserved;        // 0
+} csc_sim_faults_t;
+
+// Bytes of a model, or 0 if the configuration is not one of the above. Most of them are touched
+// only when used, so memory that the system hands out page by page is best.
+size_t csc_sim_soc_sizeof(const csc_sim_soc_config_t *config);
+
+// Power-up: clock 0, the processor about to fetch from address 0. The memory must be all zeros, and
+// RAM and registers, undefined in the hardware, stay so. Holds pointers into itself: never copy it.
+void csc_sim_soc_init(csc_sim_soc_t *soc, const csc_sim_soc_config_t *config);
+
+// Run until something stops it, at the latest at the first instruction that would start in
+// `end_clock` or later. After a trap it stops again at once.
+csc_sim_stop_t csc_sim_soc_run(csc_sim_soc_t *soc, uint64_t end_clock);
+
+uint64_t csc_sim_soc_clock(const csc_sim_soc_t *soc);
+uint32_t csc_sim_soc_pc(const csc_sim_soc_t *soc);
+uint32_t csc_sim_soc_register(const csc_sim_soc_t *soc, uint32_t number);
+void csc_sim_soc_totals(csc_sim_soc_t *soc, csc_sim_totals_t *totals);
+
+// RAM behind the processor's back. Both return 0, or 1 if not all of it is RAM.
+int csc_sim_soc_load(csc_sim_soc_t *soc, uint32_t address, const uint8_t *bytes, size_t count);
+int csc_sim_soc_read(const csc_sim_soc_t *soc, uint32_t address, uint8_t *bytes, size_t count);
+
+// Bytes that have left by the UART's transmit pin; takes up to `room` of them and returns how many.
+size_t csc_sim_soc_uart_output(csc_sim_soc_t *soc, uint8_t *bytes, size_t room);
+// Bytes on their way: the one being sent and those in the queue; up to 17.
+size_t csc_sim_soc_uart_pending(csc_sim_soc_t *soc, uint8_t *bytes, size_t room);
+// Send bytes to the UART's receive pin from the current clock on, in place of those not sent yet.
+// They stay the caller's. `bit_65536` is the sender's clocks per bit times 65536, 0 the chip's own.
+void csc_sim_soc_uart_input(csc_sim_soc_t *soc, const uint8_t *bytes, size_t count,
+                            uint64_t bit_65536);
+// Bytes of the input that are not sent to the end.
+size_t csc_sim_soc_uart_unsent(csc_sim_soc_t *soc);
+
+uint32_t csc_sim_soc_gpio_out(const csc_sim_soc_t *soc);
+void csc_sim_soc_gpio_in(csc_sim_soc_t *soc, uint32_t pins);
+
+// The interrupt lines in the current clock: bit 16 engine, 18 UART transmit, 19 UART receive.
+uint32_t csc_sim_soc_interrupts(csc_sim_soc_t *soc);
+
+// Record data transfers into `transfers` from now on, or stop recording if `room` is 0.
+// When they are full the run stops with CSC_SIM_STOP_DRAIN, and this is to be called again.
+void csc_sim_soc_trace(csc_sim_soc_t *soc, csc_sim_transfer_t *transfers, size_t room);
+size_t csc_sim_soc_traced(const csc_sim_soc_t *soc);
+
+// The faults, for the caller to change between runs.
+csc_sim_faults_t *csc_sim_soc_faults(csc_sim_soc_t *soc);
+
 #endif  // CSC_SIM_H

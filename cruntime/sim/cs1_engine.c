@@ -62,6 +62,7 @@ static uint64_t pass_endless_turns(csc_sim_cs1_t *sim, uint64_t clocks) {
   const uint64_t turns = clocks / K_TURN;
   sim->sum += (uint32_t)turns * sum_products(sim, 0, K_TURN);
   sim->perf += (uint32_t)(turns * K_TURN);
+  sim->busy += turns * K_TURN;
   return turns * K_TURN;
 }
 
@@ -72,6 +73,7 @@ static uint64_t pass_one_multiply(csc_sim_cs1_t *sim) {
   const uint32_t b = (ROW * sim->k + sim->j) & WORD_MASK;
   sim->status = CSC_CS1_STATUS_RUNNING;
   sim->perf += 1;
+  sim->busy += 1;
   sim->sum += sim->a[a] * sim->b[b];
   if (sim->k < last) {
     sim->k = (sim->k + 1) % K_TURN;
@@ -94,6 +96,7 @@ static uint64_t pass_multiplies(csc_sim_cs1_t *sim, uint64_t clocks) {
   if (!is_whole) count = (uint32_t)clocks;
   sim->sum += sum_products(sim, sim->k, count);
   sim->perf += count;
+  sim->busy += count;
   sim->k = (sim->k + count) % K_TURN;
   if (is_whole && !endless) finish_element(sim, last);
   return count;
@@ -102,6 +105,7 @@ static uint64_t pass_multiplies(csc_sim_cs1_t *sim, uint64_t clocks) {
 static uint64_t pass_idle(csc_sim_cs1_t *sim, uint64_t clocks) {
   sim->status = CSC_CS1_STATUS_IDLE;
   if ((sim->ctrl & CSC_CS1_CTRL_START_MASK) == 0) return clocks;
+  sim->runs += 1;
   sim->perf = 0;
   sim->i = 0;
   sim->j = 0;

@@ -27,6 +27,8 @@ struct csc_sim_cs1 {
   uint32_t j;                 // 0..15, its column
   uint32_t k;                 // 0..15, the next product of its sum
   uint32_t sum;               // products so far, modulo 2^32
+  uint64_t runs;              // starts since power-up
+  uint64_t busy;              // multiplies since power-up, which are clocks
   uint32_t a[CSC_CS1_A_WORDS];
   uint32_t b[CSC_CS1_B_WORDS];
   uint32_t c[CSC_CS1_C_WORDS];

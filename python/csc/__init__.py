@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from csc.model import infer as infer
     from csc.model import inspect as inspect
     from csc.model import load as load
+    from csc.soc import Soc as Soc
+    from csc.soc import StopReason as StopReason
     from csc_convert import ConvertError as ConvertError
     from csc_convert import convert as convert
 
@@ -51,6 +53,8 @@ _HOMES = {
     "OpInfo": "csc.blob",
     "OpReport": "csc._backend",
     "Result": "csc._face",
+    "Soc": "csc.soc",
+    "StopReason": "csc.soc",
     "TensorInfo": "csc.blob",
     "Verification": "csc._verify",
     "convert": "csc_convert",

@@ -21,10 +21,8 @@ from .plan import Arena, plan_arena
 from .report import Report, make_report
 from .scales import ScaleChooser
 from .source import load_source
-from .wide import MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, rank
+from .wide import LEAST_SHARE, MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, overshoot, rank
 
-# With wide="auto", GEMMs are widened until the worst output reaches this.
-TARGET_SQNR_DB = 30.0
 MEASURED_SEQUENCES = 48
 _CONVERTER = "csc_convert 1"
 
@@ -39,10 +37,18 @@ class Conversion:
     report: Report
 
 
-def convert(source: str | Path, output: str | Path | None = None, *,
-            calibration: str | Path | Mapping, max_length: int | None = None,
-            pooling: str = "auto", wide: str = "auto", min_sqnr: float | None = None,
-            min_agreement: float | None = None, progress: Progress | None = None) -> Conversion:
+def convert(
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    calibration: str | Path | Mapping,
+    max_length: int | None = None,
+    pooling: str = "auto",
+    wide: str = "auto",
+    min_sqnr: float | None = None,
+    min_agreement: float | None = None,
+    progress: Progress | None = None,
+) -> Conversion:
     """Convert a float model to a blob, measure it, and write it to `output` if that is given.
 
     source: a Hugging Face directory of a BertModel or BertForSequenceClassification.
@@ -64,8 +70,11 @@ def convert(source: str | Path, output: str | Path | None = None, *,
     progress("load", 1, 1)
     statistics = collect(graph, arrays, progress)
     maker = _Maker(graph, statistics, arrays, length, progress)
-    made = maker.make_auto() if wide == "auto" else maker.make(
-        all_wide(graph) if wide == "all" else set())
+    made = (
+        maker.make_auto()
+        if wide == "auto"
+        else maker.make(all_wide(graph) if wide == "all" else set())
+    )
     report = make_report(made.plan, made.arena, made.blob, made.measured, maker.sequences)
     _gate(report, min_sqnr, min_agreement)
     if output is not None:
@@ -74,8 +83,9 @@ def convert(source: str | Path, output: str | Path | None = None, *,
     return Conversion(made.blob, report)
 
 
-def _check_options(max_length: int | None, wide: str, min_sqnr: float | None,
-                   min_agreement: float | None) -> None:
+def _check_options(
+    max_length: int | None, wide: str, min_sqnr: float | None, min_agreement: float | None
+) -> None:
     if wide not in MODES:
         raise ConvertError(f"wide must be one of {', '.join(MODES)}, not {wide!r}.")
     if max_length is not None and not 1 <= max_length <= fmt.MAX_LENGTH:
@@ -97,8 +107,14 @@ class _Made:
 class _Maker:
     """Makes and measures blobs of one model for different sets of wide GEMMs."""
 
-    def __init__(self, graph: Graph, statistics: dict[str, Statistics], arrays: Arrays,
-                 max_length: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        statistics: dict[str, Statistics],
+        arrays: Arrays,
+        max_length: int,
+        progress: Progress,
+    ) -> None:
         self.graph = graph
         self.statistics = statistics
         self.arrays = arrays
@@ -123,13 +139,14 @@ class _Maker:
         """Widen the GEMMs that bring most for their cost until the target is reached."""
         wide = free_wide(self.graph)
         made = self.make(wide)
-        if made.measured.sqnr_db >= TARGET_SQNR_DB:
+        if overshoot(made.measured) <= 1:
             return made
         numbers = evenly_chosen(self.sequences, SENSITIVITY_SEQUENCES)
         some = {name: array[numbers] for name, array in self.arrays.items()}
-        ranked = rank(self.chooser, some, wide, self.progress)
-        while ranked and made.measured.sqnr_db < TARGET_SQNR_DB:
-            excess = 10 ** (-made.measured.sqnr_db / 10) - 10 ** (-TARGET_SQNR_DB / 10)
+        least = LEAST_SHARE * overshoot(made.measured)
+        gains = rank(self.chooser, some, wide, self.progress)
+        ranked = [gain for gain in gains if gain.error >= least]
+        while ranked and (excess := overshoot(made.measured) - 1) > 0:
             while ranked and excess > 0:
                 gain = ranked.pop(0)
                 wide = {*wide, gain.name}
@@ -145,9 +162,11 @@ class _Maker:
 
 def _check_limits(plan: Plan, arena: Arena) -> None:
     """Refuse what the records of a blob cannot hold."""
-    for what, found, limit in (("ops", len(plan.ops), fmt.MAX_OPS),
-                               ("tensors", len(plan.tensors), fmt.MAX_TENSORS),
-                               ("bytes of arena", arena.size, 2**32 - 1)):
+    for what, found, limit in (
+        ("ops", len(plan.ops), fmt.MAX_OPS),
+        ("tensors", len(plan.tensors), fmt.MAX_TENSORS),
+        ("bytes of arena", arena.size, 2**32 - 1),
+    ):
         if found > limit:
             raise UnsupportedModel(f"The model needs {found} {what}; a blob holds at most {limit}.")
 
@@ -157,15 +176,19 @@ def _gate(report: Report, min_sqnr: float | None, min_agreement: float | None) -
     worst = ", ".join(f"{row.name} ({row.sqnr_db:.1f} dB)" for row in report.worst())
     advice = f"the worst tensors are {worst}; try wide='all' or more calibration texts."
     if min_sqnr is not None and report.output_sqnr_db < min_sqnr:
-        raise AccuracyGate(f"The output SQNR is {report.output_sqnr_db:.2f} dB, required are "
-                           f"{min_sqnr:.2f} dB; {advice}")
+        raise AccuracyGate(
+            f"The output SQNR is {report.output_sqnr_db:.2f} dB, required are "
+            f"{min_sqnr:.2f} dB; {advice}"
+        )
     if min_agreement is None:
         return
     if report.agreement is None:
         raise BadCalibration("min_agreement is for classifiers; this model has no logits.")
     if report.agreement < min_agreement:
-        raise AccuracyGate(f"The agreement with the float model is {report.agreement:.4f}, required "
-                           f"is {min_agreement:.4f}; {advice}")
+        raise AccuracyGate(
+            f"The agreement with the float model is {report.agreement:.4f}, "
+            f"required is {min_agreement:.4f}; {advice}"
+        )
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -175,19 +198,21 @@ def write_file(path: Path, data: bytes) -> None:
     """
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except OSError as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise ConvertError(f"{path}: cannot be written: {error.strerror or error}; nothing was "
-                           "changed.") from None
+                temporary.unlink()
+        raise ConvertError(
+            f"{path}: cannot be written: {error.strerror or error}; nothing was changed."
+        ) from None
 
 
 def _umask() -> int:

@@ -31,8 +31,18 @@ _ACTIVATIONS = {
     "linear": "identity",
     "swish": "silu",
 }
-_SAME_NAME = ("gelu", "leaky_relu", "mish", "quick_gelu", "relu", "relu2", "relu6", "sigmoid",
-              "silu", "tanh")
+_SAME_NAME = (
+    "gelu",
+    "leaky_relu",
+    "mish",
+    "quick_gelu",
+    "relu",
+    "relu2",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "tanh",
+)
 # Tensors that say nothing about the encoder: buffers, and the heads of pre-training.
 _IGNORED = ("embeddings.position_ids", "embeddings.token_type_ids", "cls.")
 
@@ -55,7 +65,7 @@ class _Config:
 
 
 def import_hf(directory: str | Path, pooling: str = "auto") -> Graph:
-    """The graph of a Hugging Face directory (config.json and safetensors).
+    """Return the graph of a Hugging Face directory (config.json and safetensors).
 
     pooling: adds the output sentence_embedding: "cls" the first row, "mean" the mean of the visible
         rows, "none" no such output, "auto" what the sentence-transformers files of the directory
@@ -170,20 +180,24 @@ def _labels(raw: dict, path: Path) -> tuple[str, ...]:
         by_number = {int(key): str(value) for key, value in mapping.items()}
         return tuple(by_number[i] for i in range(len(by_number)))
     except (AttributeError, KeyError, ValueError):
-        raise BadCheckpoint(f"{path}: id2label must map the numbers 0, 1, 2, ... to names.") \
-            from None
+        raise BadCheckpoint(
+            f"{path}: id2label must map the numbers 0, 1, 2, ... to names."
+        ) from None
 
 
 def _resolve_pooling(directory: Path, pooling: str) -> str:
-    """The pooling asked for; "auto" is looked up in the files of sentence-transformers."""
+    """Return the pooling asked for; "auto" is looked up in the files of sentence-transformers."""
     path = directory / "1_Pooling" / "config.json"
     if pooling != "auto":
         return pooling
     if not (directory / "modules.json").is_file() or not path.is_file():
         return "none"
     raw = read_json(path)
-    modes = [key for key, value in sorted(raw.items())
-             if key.startswith("pooling_mode") and value and value != "none"]
+    modes = [
+        key
+        for key, value in sorted(raw.items())
+        if key.startswith("pooling_mode") and value and value != "none"
+    ]
     known = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
     found = [known.get(mode, raw[mode] if mode == "pooling_mode" else None) for mode in modes]
     if len(found) != 1 or found[0] not in ("cls", "mean"):
@@ -226,7 +240,7 @@ class _Builder:
         self.nodes: list[Node] = []
 
     def build(self, pooling: str) -> Graph:
-        """The whole graph."""
+        """Return the whole graph."""
         x = self._embeddings()
         for index in range(self.config.layers):
             x = self._layer(index, x)
@@ -241,8 +255,14 @@ class _Builder:
         inputs = [Input(IDS, "ids"), Input(TYPES, "ids", 0), Input(MASK, "mask", 1)]
         return Graph(inputs, self.nodes, outputs, metadata)
 
-    def _add(self, op: str, name: str, inputs: list[str], weights: dict | None = None,
-             **attributes: object) -> str:
+    def _add(
+        self,
+        op: str,
+        name: str,
+        inputs: list[str],
+        weights: dict | None = None,
+        **attributes: object,
+    ) -> str:
         """Append a node whose output has its name; returns the name."""
         self.nodes.append(Node(op, name, inputs, [name], attributes, weights or {}))
         return name
@@ -278,21 +298,30 @@ class _Builder:
         """One encoder layer; returns the name of its output."""
         name, tensor, hidden = f"layer.{index}", f"encoder.layer.{index}", self.config.hidden
         heads = [
-            self._linear(f"{name}.attention.{part}", x, f"{tensor}.attention.self.{part}",
-                         hidden, hidden)
+            self._linear(
+                f"{name}.attention.{part}", x, f"{tensor}.attention.self.{part}", hidden, hidden
+            )
             for part in ("query", "key", "value")
         ]
-        context = self._add("attention", f"{name}.attention.context", [*heads, MASK],
-                            heads=self.config.heads, head_dim=hidden // self.config.heads)
-        attended = self._linear(f"{name}.attention.output", context,
-                                f"{tensor}.attention.output.dense", hidden, hidden)
+        context = self._add(
+            "attention",
+            f"{name}.attention.context",
+            [*heads, MASK],
+            heads=self.config.heads,
+            head_dim=hidden // self.config.heads,
+        )
+        attended = self._linear(
+            f"{name}.attention.output", context, f"{tensor}.attention.output.dense", hidden, hidden
+        )
         total = self._add("add", f"{name}.attention.sum", [attended, x])
-        middle = self._layernorm(f"{name}.attention.norm", total,
-                                 f"{tensor}.attention.output.LayerNorm")
+        middle = self._layernorm(
+            f"{name}.attention.norm", total, f"{tensor}.attention.output.LayerNorm"
+        )
         wide = self.config.intermediate
         up = self._linear(f"{name}.ffn.up", middle, f"{tensor}.intermediate.dense", wide, hidden)
-        active = self._add("activation", f"{name}.ffn.hidden", [up],
-                           function=self.config.activation)
+        active = self._add(
+            "activation", f"{name}.ffn.hidden", [up], function=self.config.activation
+        )
         down = self._linear(f"{name}.ffn.output", active, f"{tensor}.output.dense", hidden, wide)
         total = self._add("add", f"{name}.ffn.sum", [down, middle])
         return self._layernorm(self._layer_output(index), total, f"{tensor}.output.LayerNorm")
@@ -302,13 +331,14 @@ class _Builder:
         return "last_hidden_state" if last else f"layer.{index}.norm"
 
     def _head(self, x: str, pooling: str) -> list[str]:
-        """What follows the encoder; returns the names of the model's outputs."""
+        """Return what follows the encoder; returns the names of the model's outputs."""
         outputs = []
         if self.config.architecture == "BertForSequenceClassification":
             pooled = self._pooler(x)
             tensor = "classifier"
-            outputs.append(self._linear("logits", pooled, tensor, len(self.config.labels),
-                                        self.config.hidden))
+            outputs.append(
+                self._linear("logits", pooled, tensor, len(self.config.labels), self.config.hidden)
+            )
         else:
             outputs.append(x)
             if "pooler.dense.weight" in self.checkpoint:

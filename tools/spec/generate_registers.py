@@ -91,6 +91,7 @@ def c_header(chip: AddrmapNode) -> str:
         out += ["", f"// {block.get_property('name')}: {block.get_property('desc')}"]
         out.append(define(f"{name}_BASE", block.absolute_address))
         out.append(define(f"{name}_BYTES", block.get_property("decoded_bytes"), "decoded"))
+        out.append(define(f"{name}_REGION", block.get_property("region_bytes"), "bytes of the bus"))
         for register in registers(block):
             out += c_register(register)
     out += ["", "#endif  // CSC_GEN_CS1_REGS_H", ""]
@@ -111,7 +112,7 @@ def register_row(register: RegNode) -> str:
     if register.is_array:
         offset += f" to 0x{first + register.total_size - 4:03X}"
     value = reset_value(register)
-    reset = "kept" if value is None else str(value)
+    reset = str(value) if value is not None else "kept" if register.is_array else "none"
     meaning = f"{register.get_property('name')}: {register.get_property('desc')}"
     return f"| {offset} | {register.inst_name} | {access(register)} | {reset} | {meaning} |"
 
@@ -132,8 +133,11 @@ def tables(chip: AddrmapNode) -> str:
     """Return the Markdown that stands between the markers in CHIP.md."""
     out = []
     for block in blocks(chip):
-        base, size = block.absolute_address, block.get_property("decoded_bytes")
-        out += [f"{block.get_property('name')}, 0x{base:08X} to 0x{base + size - 1:08X}.", ""]
+        base, size = block.absolute_address, block.get_property("region_bytes")
+        decoded = block.get_property("decoded_bytes")
+        repeats = f", repeating every {decoded} bytes" if decoded < size else ""
+        place = f"0x{base:08X} to 0x{base + size - 1:08X}{repeats}"
+        out += [f"{block.get_property('name')}, {place}.", ""]
         out += ["| Offset | Register | Access | Reset | Meaning |", "|---|---|---|---|---|"]
         out += [register_row(register) for register in registers(block)]
         out += ["", "| Register | Bits | Field | Meaning |", "|---|---|---|---|"]
