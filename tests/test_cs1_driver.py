@@ -36,6 +36,7 @@ class Bus(ctypes.Structure):
 class Driver(ctypes.Structure):
     _fields_: ClassVar = [
         ("bus", ctypes.POINTER(Bus)),
+        ("window", ctypes.c_void_p),
         ("base", ctypes.c_uint32),
         ("poll_limit", ctypes.c_uint32),
         ("blocks", ctypes.c_uint64),

@@ -7,6 +7,7 @@
 #include "cs1_driver.h"
 
 #include "cs1_regs.h"
+#include "cs1_stream.h"
 
 enum {
   EDGE = CSC_CS1_A_ROW_BYTES / 4,
@@ -36,6 +37,7 @@ typedef struct {
 
 void csc_cs1_init(csc_cs1_t *cs1, const csc_bus_t *bus, uint32_t base, uint32_t poll_limit) {
   cs1->bus = bus;
+  cs1->window = NULL;
   cs1->base = base;
   cs1->poll_limit = poll_limit;
   cs1->blocks = 0;
@@ -52,7 +54,7 @@ static csc_cs1_status_t write_register(csc_cs1_t *cs1, uint32_t offset, uint32_t
 }
 
 // STATUS shows the end of a run for one clock only, CTRL stays 0: poll CTRL.
-static csc_cs1_status_t wait_until_idle(csc_cs1_t *cs1) {
+csc_cs1_status_t csc_cs1_wait(csc_cs1_t *cs1) {
   const csc_bus_t *bus = cs1->bus;
   for (uint32_t n = 0; n < cs1->poll_limit; n++) {
     uint32_t ctrl = 1;
@@ -66,12 +68,12 @@ static csc_cs1_status_t wait_until_idle(csc_cs1_t *cs1) {
 // The right size also ends a run that an unfit size keeps going for ever.
 static csc_cs1_status_t prepare_engine(csc_cs1_t *cs1) {
   const csc_cs1_status_t status = write_register(cs1, CSC_CS1_MATRIX_SIZE, EDGE);
-  return status != CSC_CS1_OK ? status : wait_until_idle(cs1);
+  return status != CSC_CS1_OK ? status : csc_cs1_wait(cs1);
 }
 
 static csc_cs1_status_t run_engine(csc_cs1_t *cs1) {
   csc_cs1_status_t status = write_register(cs1, CSC_CS1_CTRL, CSC_CS1_CTRL_START_MASK);
-  if (status == CSC_CS1_OK) status = wait_until_idle(cs1);
+  if (status == CSC_CS1_OK) status = csc_cs1_wait(cs1);
   if (status != CSC_CS1_OK) return status;
   cs1->blocks += 1;
   cs1->engine_clocks += BLOCK_CLOCKS;
@@ -171,11 +173,20 @@ static csc_cs1_status_t add_c(csc_cs1_t *cs1, const product_t *job, size_t n, ui
   return CSC_CS1_OK;
 }
 
+// Whole blocks of 64 neighbouring elements, and registers within reach of the CPU.
+static int can_stream(const csc_cs1_t *cs1, const product_t *job, uint32_t depth) {
+  return cs1->window && depth == EDGE && job->cols % EDGE == 0 && job->w_k == 1 && job->w_n == EDGE;
+}
+
 static uint32_t smaller_of(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 // All columns for one block of the depth, B being loaded; `w` is the first block of weights.
 static csc_cs1_status_t multiply_columns(csc_cs1_t *cs1, const product_t *job, const int8_t *w,
                                          uint32_t depth) {
+  if (can_stream(cs1, job, depth)) {
+    return csc_cs1_stream(cs1, w, job->w_n_block, job->cols / EDGE, job->rows, job->acc,
+                          job->acc_stride);
+  }
   size_t w_first = 0;
   for (uint32_t n = 0, cols = 0; n < job->cols; n += cols) {
     cols = smaller_of(EDGE, job->cols - n);

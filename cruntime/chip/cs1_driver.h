@@ -40,7 +40,10 @@ typedef enum {
 
 // One engine. The caller owns it and may read or clear the counters at any time.
 typedef struct csc_cs1 {
-  const csc_bus_t *bus;    // must outlive this structure
+  const csc_bus_t *bus;  // must outlive this structure
+  // The engine's registers where the CPU reaches them by loads and stores of at least 5 clocks, as
+  // on CS1; else null, and every access goes through `bus`. GEMM is about 3 times as fast with it.
+  volatile uint32_t *window;
   uint32_t base;           // bus address of the engine
   uint32_t poll_limit;     // most reads of CTRL in one wait
   uint64_t blocks;         // block products done

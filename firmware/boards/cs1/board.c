@@ -62,6 +62,7 @@ void csc_board_start(csc_board_t *board) {
   *reg(UART + UART_BAUD_DIV) = csc_image.uart_divisor;
   *reg(UART + UART_CONTROL) = CONTROL_ON;
   csc_cs1_init(&driver, &bus, CSC_CS1_ENGINE_BASE, CSC_CS1_POLL_LIMIT);
+  driver.window = reg(CSC_CS1_ENGINE_BASE);
   board->image = &csc_image;
   board->backend = csc_cs1_backend(&kernels, &driver);
   board->engine = &driver;

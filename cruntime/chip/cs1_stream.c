@@ -1,0 +1,128 @@
+// The engine multiplies one block while the CPU adds up its results and writes the next block
+// behind it. What makes this safe (CHIP.md, timing of a run), with clock 0 the start:
+//
+// * C(n, r) can be read from clock 10 + 64 n + 8 r on. A transfer takes the CPU at least 5 clocks,
+//   so after two reads of CTRL the first C is read in clock 15 or later. Each C takes at least 15
+//   clocks (load acc, load C, store acc: all volatile, so in this order) and each row of the next A
+//   at least 40 (eight volatile stores): C(n, r) is read in clock 15 + n (15 rows + 40) + 15 r or
+//   later. That is never too early with 2 rows or more; a single row spends two more reads of CTRL
+//   for each n: 15 + n (15 + 40 + 10).
+// * Row n of A has been used for all results that count when C(n, rows - 1) is readable; only
+//   then the next A's row is written over it.
+// * The last block has no next A to fill the time, so it is waited for first.
+
+#include "cs1_stream.h"
+
+#include "cs1_regs.h"
+
+enum { EDGE = 8, WORDS = CSC_CS1_A_ROW_BYTES / 4, BLOCK_CLOCKS = 512 };
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef struct {
+  volatile uint32_t *ctrl;
+  volatile uint32_t *a;
+  volatile const uint32_t *c;
+} engine_t;
+
+static engine_t engine_of(const csc_cs1_t *cs1) {
+  volatile uint32_t *window = cs1->window;
+  engine_t engine = {window + CSC_CS1_CTRL / 4, window + CSC_CS1_A / 4, window + CSC_CS1_C / 4};
+  return engine;
+}
+
+INLINE void write_row(volatile uint32_t *a, const int8_t *w) {
+#pragma GCC unroll 8
+  for (uint32_t k = 0; k < EDGE; k++) a[k] = (uint32_t)(int32_t)w[k];
+}
+
+INLINE void write_block(volatile uint32_t *a, const int8_t *w) {
+#pragma GCC unroll 8
+  for (uint32_t n = 0; n < EDGE; n++) write_row(a + n * WORDS, w + n * EDGE);
+}
+
+// Modulo 2^32; the caller's bound keeps the sums exact.
+INLINE void add_one(volatile const uint32_t *c, volatile int32_t *acc) {
+  const uint32_t sum = (uint32_t)*acc;
+  *acc = (int32_t)(sum + *c);
+}
+
+// Unrolled for the two numbers of rows that are frequent, a loop for the rest of a sequence.
+INLINE void add_row(volatile const uint32_t *c, int32_t *const *acc, uint32_t n, uint32_t rows) {
+  if (rows == 1) {
+    add_one(c, acc[0] + n);
+  } else if (rows == EDGE) {
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < EDGE; r++) add_one(c + r, acc[r] + n);
+  } else {
+#pragma GCC unroll 1
+    for (uint32_t r = 0; r < rows; r++) add_one(c + r, acc[r] + n);
+  }
+}
+
+// Two transfers of at least 5 clocks.
+INLINE void wait_10_clocks(engine_t engine) {
+  (void)*engine.ctrl;
+  (void)*engine.ctrl;
+}
+
+// Starts the block in A, adds its results and puts the next block into A.
+INLINE void overlap_block(engine_t engine, const int8_t *next, int32_t *const *acc, uint32_t rows) {
+  *engine.ctrl = CSC_CS1_CTRL_START_MASK;
+  wait_10_clocks(engine);
+#pragma GCC unroll 8
+  for (uint32_t n = 0; n < EDGE; n++) {
+    add_row(engine.c + n * WORDS, acc, n, rows);
+    if (rows == 1) wait_10_clocks(engine);
+    write_row(engine.a + n * WORDS, next + n * EDGE);
+  }
+}
+
+INLINE csc_cs1_status_t last_block(csc_cs1_t *cs1, engine_t engine, int32_t *const *acc,
+                                   uint32_t rows) {
+  *engine.ctrl = CSC_CS1_CTRL_START_MASK;
+  const csc_cs1_status_t status = csc_cs1_wait(cs1);
+  if (status != CSC_CS1_OK) return status;
+#pragma GCC unroll 1
+  for (uint32_t n = 0; n < EDGE; n++) add_row(engine.c + n * WORDS, acc, n, rows);
+  return CSC_CS1_OK;
+}
+
+// `rows` is a constant wherever speed matters, so the products below become shifts.
+INLINE void count_transfers(csc_cs1_t *cs1, uint32_t n_blocks, uint32_t rows) {
+  const uint32_t polls = rows == 1 ? 3 + 2 * EDGE : 3;  // of each block but the last
+  cs1->blocks += n_blocks;
+  cs1->engine_clocks += n_blocks * BLOCK_CLOCKS;
+  cs1->reads += n_blocks * (EDGE * rows + polls) - polls;
+  cs1->writes += n_blocks * (1 + EDGE * EDGE);
+}
+
+INLINE csc_cs1_status_t stream(csc_cs1_t *cs1, const int8_t *w, size_t step, uint32_t n_blocks,
+                               uint32_t rows, int32_t *first, size_t stride) {
+  const engine_t engine = engine_of(cs1);
+  int32_t *acc[EDGE];
+#pragma GCC unroll 8
+  for (uint32_t r = 0; r < EDGE; r++, first += r < rows ? stride : 0) acc[r] = first;
+  write_block(engine.a, w);
+  for (uint32_t left = n_blocks - 1; left > 0; left--) {
+    w += step;
+    overlap_block(engine, w, acc, rows);
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < EDGE; r++) acc[r] += EDGE;
+    if (*engine.ctrl == 0) continue;
+    const csc_cs1_status_t status = csc_cs1_wait(cs1);
+    if (status != CSC_CS1_OK) return status;
+  }
+  count_transfers(cs1, n_blocks, rows);
+  return last_block(cs1, engine, acc, rows);
+}
+
+csc_cs1_status_t csc_cs1_stream(csc_cs1_t *cs1, const int8_t *w, size_t step, uint32_t n_blocks,
+                                uint32_t rows, int32_t *acc, size_t stride) {
+  if (n_blocks == 0) return CSC_CS1_OK;
+  switch (rows) {
+    case 1: return stream(cs1, w, step, n_blocks, 1, acc, stride);
+    case EDGE: return stream(cs1, w, step, n_blocks, EDGE, acc, stride);
+    default: return stream(cs1, w, step, n_blocks, rows, acc, stride);
+  }
+}
