@@ -27,6 +27,8 @@ typedef struct {
   void (*write)(void *ctx, uint8_t byte);
   uint64_t (*clocks)(void *ctx);  // null: no counter
   void (*restart)(void *ctx);
+  // Tells whoever watches the bus that op word / 2 begins (even) or has ended (odd); may be null.
+  void (*mark)(void *ctx, uint32_t word);
 } csc_board_t;
 
 // Each board's board.c: switches on UART and counter, fills *board.

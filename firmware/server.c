@@ -257,12 +257,14 @@ static csc_counters_t count(const csc_server_t *server) {
 // The clock is read last before an op and first after it, so that it counts the op alone.
 static void on_op(void *ctx, const csc_call_t *call, int done) {
   csc_server_t *server = ctx;
+  const csc_board_t *board = &server->board;
   if (!done) {
+    if (board->mark) board->mark(board->ctx, 2 * call->index);
     server->before = count(server);
     return;
   }
-  const csc_board_t *board = &server->board;
   uint64_t clocks = board->clocks ? board->clocks(board->ctx) : 0;
+  if (board->mark) board->mark(board->ctx, 2 * call->index + 1);
   csc_counters_t now = count(server);
   csc_frame_op_clocks_t *record = &server->records[call->index];
   record->clocks = clocks - server->before.clocks;

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
     from csc._face import Result as Result
+    from csc._profile import Report as Report
+    from csc._profile import profile as profile
     from csc._verify import Verification as Verification
     from csc._verify import verify as verify
     from csc.blob import OpInfo as OpInfo
@@ -52,6 +54,7 @@ _HOMES = {
     "Model": "csc.model",
     "OpInfo": "csc.blob",
     "OpReport": "csc._backend",
+    "Report": "csc._profile",
     "Result": "csc._face",
     "Soc": "csc.soc",
     "StopReason": "csc.soc",
@@ -62,6 +65,7 @@ _HOMES = {
     "inspect": "csc.model",
     "load": "csc.model",
     "make_firmware": "csc.image",
+    "profile": "csc._profile",
     "verify": "csc._verify",
 }
 __all__ = sorted([*_HOMES, "__version__"])

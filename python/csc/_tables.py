@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from csc._backend import OpReport
+from csc._profile import OpProfile, Report
 from csc._verify import Verification
 
 OnProgress = Callable[[str, int, int], None]
@@ -118,6 +119,49 @@ def chip_table(report: Sequence[OpReport]) -> Table:
     rows = [[name, *map(count, numbers)] for name, *numbers in [*figures, ("total", *totals)]]
     columns = ["op", "blocks>", "engine clocks>", "bus reads>", "bus writes>"]
     return make_table("CS1 block engine", columns, rows)
+
+
+def profile_tables(report: Report) -> list[Table]:
+    """Return the tables of a profile: every op, then the whole."""
+    columns = ["op", "kind", "clocks>", "share>", "engine busy>", "CPU>", "bus, waits>", "MACs>"]
+    columns += ["MAC/clock>", "bytes moved>"]
+    rows = [_profile_row(op, report.clocks) for op in report.ops]
+    title = f"{report.source}, {report.tokens} tokens"
+    return [
+        make_table(title, columns, rows),
+        make_table("Whole run", ["what", "value>"], _profile_facts(report)),
+    ]
+
+
+def _profile_row(op: OpProfile, clocks: int) -> list[str]:
+    def known(number: int | None) -> str:
+        return "-" if number is None else count(number)
+
+    return [
+        op.name,
+        op.kind,
+        count(op.clocks),
+        percent(op.clocks / clocks),
+        count(op.engine_clocks),
+        known(op.cpu_clocks),
+        known(op.bus_clocks),
+        count(op.macs),
+        f"{op.macs / op.clocks:.3f}" if op.clocks else "-",
+        count(op.bytes_moved),
+    ]
+
+
+def _profile_facts(report: Report) -> list[list[str]]:
+    engine = sum(op.engine_clocks for op in report.ops)
+    return [
+        ["clocks", count(report.clocks)],
+        [f"milliseconds at {report.clock_hz / 1e6:g} MHz", f"{report.milliseconds:.2f}"],
+        ["engine busy", percent(engine / report.clocks)],
+        ["MACs", count(report.macs)],
+        ["MACs per clock", f"{report.macs / report.clocks:.3f}"],
+        ["bound in clocks", count(report.bound_clocks)],
+        ["ratio to the bound", f"{report.clocks / report.bound_clocks:.2f}"],
+    ]
 
 
 def inspection_tables(facts: dict[str, Any], tensors: bool) -> list[Table]:

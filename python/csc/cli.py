@@ -1,4 +1,4 @@
-"""The command line: csc convert | infer | inspect | verify | firmware."""
+"""The command line: csc convert | infer | inspect | verify | firmware | profile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rich.console import Console
 
 import csc
 from csc import _tables as tables
-from csc._verify import LOGITS, read_data, split_labels
+from csc._plots import draw
+from csc._verify import LOGITS, read_data, split_labels, visible_lengths
 from csc.errors import CscError, InputError
 from csc_convert import ConvertError, write_file
 
@@ -255,3 +256,58 @@ def firmware(model: Path, board: str, output: Path, elf: Path | None, ram_bytes:
     made = csc.make_firmware(model, board, elf=elf, ram_bytes=ram_bytes, uart_divisor=uart_divisor)
     write_file(output, made)
     click.echo(f"Wrote {output}.")
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--chip", default="cs1", show_default=True, help="Chip to run on.")
+@click.option(
+    "--input", "data", type=click.Path(path_type=Path), help=".npz; its first row is run."
+)
+@click.option("--tokens", type=int, help="Length of the run without --input; default 8.")
+@click.option(
+    "--ram-wait",
+    type=click.IntRange(0, 1),
+    default=0,
+    show_default=True,
+    help="Wait states of the RAM.",
+)
+@click.option(
+    "--clock-mhz",
+    type=float,
+    default=100,
+    show_default=True,
+    help="Clock rate that milliseconds are given for.",
+)
+@click.option("--device", help="Profile a board: qemu:BOARD or serial:PORT.")
+@click.option(
+    "--trace", type=click.Path(path_type=Path), help="Chrome trace for Perfetto to write."
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Picture to write, .png or .svg.")
+@json_option
+@_errors_end_with_2
+def profile(model: Path, chip: str, data: Path | None, tokens: int | None, ram_wait: int,
+            clock_mhz: float, device: str | None, trace: Path | None, plot: Path | None,
+            json_file: str | None) -> None:  # fmt: skip
+    """Run the firmware with the blob MODEL on a chip and count the clocks of every op."""
+    console = _console(json_file)
+    inputs = None if data is None else _first_row(data)
+    with tables.progress_bars(console) as progress:
+        report = csc.profile(
+            model, chip, inputs=inputs, tokens=tokens, ram_wait=ram_wait,
+            clock_hz=1e6 * clock_mhz, device=device, progress=progress,
+        )  # fmt: skip
+    for table in tables.profile_tables(report):
+        console.print(table)
+    if trace is not None:
+        write_file(trace, json.dumps(report.to_trace()).encode())
+    if plot is not None:
+        write_file(plot, draw(report, plot.suffix.lstrip(".").lower()))
+    _write_json(json_file, report.to_dict())
+
+
+def _first_row(data: Path) -> dict[str, Any]:
+    """Return the first sequence of an .npz file without the padding behind it."""
+    inputs, _ = split_labels(read_data(data, 1))
+    length = int(visible_lengths(inputs)[0])
+    return {name: array[0, :length] for name, array in inputs.items()}

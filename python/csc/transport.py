@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -175,8 +176,19 @@ class SocTransport:
     START_CLOCKS = 200_000  # from reset until the firmware listens, and more
     STEP_CLOCKS = 200_000  # between two looks at the host's time
 
-    def __init__(self, chip: str, elf: bytes, clocks_per_bit: int, **options: Any) -> None:
-        """Start a chip with a firmware; `options` are those of `csc.Soc`."""
+    def __init__(
+        self,
+        chip: str,
+        elf: bytes,
+        clocks_per_bit: int,
+        on_mark: Callable[[int, Any], None] | None = None,
+        **options: Any,
+    ) -> None:
+        """Start a chip with a firmware; `options` are those of `csc.Soc`.
+
+        The firmware marks the borders of ops with stores to the exit word; `on_mark` is called
+        with the word and the model's totals at each.
+        """
         import csc
 
         self.where = f"soc:{chip}"
@@ -186,13 +198,18 @@ class SocTransport:
             file.flush()
             self.soc.load_elf(file.name)
         self._clocks_per_bit = clocks_per_bit
+        self._on_mark = on_mark
         self._taken = 0
         self._run(self.START_CLOCKS)
 
     def _run(self, clocks: int) -> None:
-        reason = self.soc.run(clocks)
-        if reason.kind != "limit":
-            raise DeviceError(f"The device {self.where} has stopped: {reason}.")
+        end = self.soc.clock + clocks
+        while self.soc.clock < end:
+            reason = self.soc.run(end - self.soc.clock)
+            if reason.kind == "trap":
+                raise DeviceError(f"The device {self.where} has stopped: {reason}.")
+            if reason.kind == "exit" and self._on_mark:
+                self._on_mark(reason.value, self.soc.totals)
 
     def write(self, data: bytes) -> None:
         """Put `data` on the chip's line."""

@@ -1,0 +1,294 @@
+"""Where the clocks go: the firmware runs a model, every op is counted.
+
+On the SoC model the firmware marks the borders of ops with stores to the exit word, and the totals
+of the model are read there; a board over a line gives its own counters of each op.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from csc.blob import OpInfo, TensorInfo
+from csc.device import Device
+from csc.errors import InputError
+from csc.model import Model, load
+
+Progress = Callable[[str, int, int], None]
+
+CHIPS = ("cs1",)
+PEAK_MACS_PER_CLOCK = {"cs1": 1}
+BUS_BYTES_PER_CLOCK = {"cs1": 4}
+
+
+@dataclass
+class OpProfile:
+    """What one op cost.
+
+    Attributes:
+        clocks: from its first to its last instruction.
+        engine_clocks: clocks in which the block engine multiplied, side by side with the rest.
+        bus_clocks: clocks of data transfers, waits of the RAM and stalls; None on a board.
+        cpu_clocks: clocks - bus_clocks; None on a board.
+        instructions: started by the CPU; None on a board.
+        bytes_moved: by data transfers of the CPU; on a board those of the engine's bus alone.
+        macs: multiplications the op's definition asks for.
+        start: clocks from the start of the run.
+
+    """
+
+    number: int
+    name: str
+    kind: str
+    start: int
+    clocks: int
+    engine_clocks: int
+    bus_clocks: int | None
+    cpu_clocks: int | None
+    instructions: int | None
+    bytes_moved: int
+    macs: int
+    blocks: int
+
+
+@dataclass
+class Report:
+    """A profile of one run.
+
+    `clocks` is the whole run, `bound_clocks` what no program on this chip can undercut: the larger
+    of MACs over the engine's peak and of the weights' and activations' bytes over the bus.
+    """
+
+    chip: str
+    source: str
+    tokens: int
+    clock_hz: float
+    clocks: int
+    bound_clocks: int
+    ops: list[OpProfile]
+    outputs: dict[str, list[Any]] = field(repr=False)
+
+    @property
+    def milliseconds(self) -> float:
+        """The whole run at `clock_hz`."""
+        return 1e3 * self.clocks / self.clock_hz
+
+    @property
+    def macs(self) -> int:
+        """MACs of all ops."""
+        return sum(op.macs for op in self.ops)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures, ready for JSON."""
+        whole = asdict(self)
+        whole["milliseconds"] = self.milliseconds
+        whole["macs"] = self.macs
+        whole["ratio_to_bound"] = self.clocks / self.bound_clocks
+        for entry, op in zip(whole["ops"], self.ops, strict=True):
+            entry["share"] = op.clocks / self.clocks
+            entry["macs_per_clock"] = op.macs / op.clocks if op.clocks else 0.0
+        return whole
+
+    def to_trace(self) -> dict[str, Any]:
+        """Return the run as Chrome trace events, which Perfetto opens; times are microseconds."""
+        names = {1: "ops", 2: "block engine"}
+        events: list[dict[str, Any]] = [
+            {"ph": "M", "pid": 1, "tid": row, "name": "thread_name", "args": {"name": name}}
+            for row, name in names.items()
+        ]
+        events.append(
+            {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": self.chip}}
+        )
+        for op in self.ops:
+            figures = {"kind": op.kind, "clocks": op.clocks, "macs": op.macs, "blocks": op.blocks}
+            events.append(self._event(op.name, 1, op.start, op.clocks, figures))
+            if op.engine_clocks:
+                busy = {"engine_clocks": op.engine_clocks, "busy": op.engine_clocks / op.clocks}
+                events.append(self._event(op.name, 2, op.start, op.clocks, busy))
+        return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+    def _event(
+        self, name: str, row: int, start: int, clocks: int, figures: dict[str, Any]
+    ) -> dict[str, Any]:
+        scale = 1e6 / self.clock_hz
+        place = {"ph": "X", "pid": 1, "tid": row, "ts": start * scale, "dur": clocks * scale}
+        return {"name": name, **place, "args": figures}
+
+
+def macs_of(op: OpInfo, tensors: list[TensorInfo], length: int) -> int:
+    """Return the multiplications an op's definition asks for in a run of `length`."""
+
+    def shape(operand: str) -> list[int]:
+        dims = tensors[op.operands[operand]].shape
+        return [length if dim is None else dim for dim in dims]
+
+    if op.kind == "GEMM":
+        rows, depth = shape("x")
+        return rows * depth * shape("out")[1]
+    if op.kind == "ATTENTION":
+        return 2 * shape("q")[0] * shape("k")[0] * op.params["heads"] * op.params["head_dim"]
+    return 0
+
+
+def _bound(model: Model, chip: str, length: int) -> int:
+    """Return the clocks no program can undercut (see Report)."""
+    macs = sum(macs_of(op, model.tensors, length) for op in model.ops)
+    used = {number for op in model.ops if op.kind == "GEMM" for number in op.operands.values()}
+    weights = [t for t in model.tensors if t.storage == "weights" and t.number in used]
+    moved = sum(tensor.nbytes for tensor in weights)
+    return max(macs // PEAK_MACS_PER_CLOCK[chip], moved // BUS_BYTES_PER_CLOCK[chip], 1)
+
+
+def example_inputs(model: Model, tokens: int) -> dict[str, NDArray[np.int32]]:
+    """Return ids for `tokens` positions: the rows of the word table in turn, from the middle."""
+    embed = next(op for op in model.ops if op.kind == "EMBED")
+    rows = model.tensors[embed.operands["word"]].shape[0] or 1
+    ids = (rows // 2 + np.arange(tokens)) % rows
+    return {model.tensors[embed.operands["ids"]].name: ids.astype(np.int32)}
+
+
+class _Marks:
+    """Collects the totals of the SoC model at the borders of ops."""
+
+    def __init__(self, ops: int, progress: Progress) -> None:
+        self.before: dict[int, Any] = {}
+        self.after: dict[int, Any] = {}
+        self._ops = ops
+        self._progress = progress
+
+    def __call__(self, word: int, totals: Any) -> None:
+        number, done = word >> 1, word & 1
+        (self.after if done else self.before)[number] = totals
+        if done:
+            self._progress("run on the chip", number + 1, self._ops)
+
+
+def _data_transfers(totals: Any) -> int:
+    return int(sum(totals.reads.values()) + sum(totals.writes.values()))
+
+
+def _profile_op(op: OpInfo, macs: int, entry: Any, start: int, marks: _Marks | None) -> OpProfile:
+    """Return the figures of one op: the firmware's counters, and the model's where there is one."""
+    accesses = entry.bus_reads + entry.bus_writes
+    made = OpProfile(
+        number=op.number,
+        name=op.name,
+        kind=op.kind,
+        start=start,
+        clocks=entry.clocks,
+        engine_clocks=entry.engine_clocks,
+        bus_clocks=None,
+        cpu_clocks=None,
+        instructions=None,
+        bytes_moved=4 * accesses,
+        macs=macs,
+        blocks=entry.blocks,
+    )
+    if marks is None:
+        return made
+    before, after = marks.before[op.number], marks.after[op.number]
+    transfers = _data_transfers(after) - _data_transfers(before)
+    waits = after.ram_wait_clocks - before.ram_wait_clocks
+    made.bus_clocks = transfers + waits + after.bus_stall_clocks - before.bus_stall_clocks
+    made.cpu_clocks = made.clocks - made.bus_clocks
+    made.instructions = after.instructions - before.instructions
+    made.engine_clocks = after.engine_busy_clocks - before.engine_busy_clocks
+    made.bytes_moved = 4 * transfers
+    return made
+
+
+def profile(
+    model: Model | str | os.PathLike[str] | bytes,
+    chip: str = "cs1",
+    *,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    tokens: int | None = None,
+    ram_wait: int = 0,
+    clock_hz: float = 100e6,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Run a model with the real firmware on a chip and count the clocks of every op.
+
+    Args:
+        model: a Model, or what `csc.load` takes.
+        chip: "cs1".
+        inputs: one sequence, 1-D arrays by name; without it `tokens` ids of the vocabulary.
+        tokens: length of the run without `inputs`; default 8.
+        ram_wait: wait states of the RAM of the SoC model, 0 or 1.
+        clock_hz: clock rate that milliseconds are given for.
+        device: profile a board instead of the SoC model, as `csc.Device` names it; it must have a
+            cycle counter.
+        progress: called with (stage, done, total).
+
+    Raises:
+        InputError: unknown chip, bad inputs, a device without a cycle counter.
+        DeviceError: the device does not answer.
+
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    if chip not in CHIPS:
+        raise InputError(f"There is no chip '{chip}' to profile; known chips are: cs1.")
+    if not clock_hz > 0:
+        raise InputError(f"The clock rate must be above 0, not {clock_hz}.")
+    given = _inputs(loaded, inputs, tokens)
+    length = len(next(iter(given.values())))
+    report = progress or (lambda stage, done, total: None)
+    report("start the firmware", 0, 1)
+    marks = None if device else _Marks(len(loaded.ops), report)
+    with _open(loaded, chip, device, ram_wait, marks) as opened:
+        report("start the firmware", 1, 1)
+        if not opened.identity.has_clocks:
+            raise InputError(
+                f"The device '{device}' has no cycle counter; profile one that has, or the SoC."
+            )
+        result = opened.infer(given, raw=True)
+        clocks = opened.clocks or 0
+    ops, start = [], 0
+    for op, entry in zip(loaded.ops, result.report, strict=True):
+        macs = macs_of(op, loaded.tensors, length)
+        ops.append(_profile_op(op, macs, entry, start, marks))
+        start += ops[-1].clocks
+    return Report(
+        chip=chip,
+        source=device or f"soc:{chip}, RAM wait {ram_wait}",
+        tokens=length,
+        clock_hz=clock_hz,
+        clocks=clocks,
+        bound_clocks=_bound(loaded, chip, length),
+        ops=ops,
+        outputs={name: values.tolist() for name, values in result.items()},
+    )
+
+
+def _inputs(
+    model: Model, inputs: Mapping[str, ArrayLike] | None, tokens: int | None
+) -> dict[str, NDArray[Any]]:
+    if inputs is not None and tokens is not None:
+        raise InputError("Give inputs or a number of tokens, not both.")
+    if inputs is None:
+        count = 8 if tokens is None else tokens
+        if not 1 <= count <= model.max_length:
+            raise InputError(
+                f"The model takes 1 to {model.max_length} tokens, not {count}; "
+                f"convert it with a larger max_length for more."
+            )
+        return dict(example_inputs(model, count))
+    arrays = {name: np.asarray(values) for name, values in inputs.items()}
+    for name, array in arrays.items():
+        if array.ndim != 1:
+            raise InputError(f"The input '{name}' has shape {array.shape}; profile one sequence.")
+    return arrays
+
+
+def _open(
+    model: Model, chip: str, device: str | None, ram_wait: int, marks: _Marks | None
+) -> Device:
+    if device is not None:
+        return Device(device, model, run_timeout=3600)
+    return Device(f"soc:{chip}", model, run_timeout=3600, ram_wait=ram_wait, on_mark=marks)
