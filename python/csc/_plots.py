@@ -40,7 +40,7 @@ def draw(report: Report, file_format: str) -> bytes:
 
 
 def _undated(file_format: str) -> dict[str, Any]:
-    """The same profile gives the same bytes."""
+    """Leave the date out: the same profile gives the same bytes."""
     return {"Date": None} if file_format == "svg" else {}
 
 

@@ -37,7 +37,9 @@ def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         justify: Literal["left", "right"] = "right" if column.endswith(">") else "left"
-        table.add_column(column.rstrip(">"), justify=justify, overflow="fold")
+        table.add_column(
+            column.rstrip(">"), justify=justify, overflow="fold", no_wrap=justify == "right"
+        )
     for row in rows:
         table.add_row(*row)
     return table

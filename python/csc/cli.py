@@ -31,7 +31,7 @@ limit_option = click.option("--limit", type=click.IntRange(1), help="Use the fir
 
 def _console(json_file: str | None) -> Console:
     """Tables go to standard output, or out of the way of JSON on it."""
-    wide = 110 if not sys.stdout.isatty() else None
+    wide = 140 if not sys.stdout.isatty() else None
     return Console(stderr=json_file == "-", width=wide)
 
 
