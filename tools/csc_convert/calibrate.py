@@ -167,7 +167,8 @@ def collect(
     done = 0
     for batch in batches(graph, arrays):
         collector.start(visible[batch.numbers, : next(iter(batch.inputs.values())).shape[1]])
-        evaluate(graph, batch.inputs, observer=collector.see)
+        with np.errstate(over="ignore", invalid="ignore"):
+            evaluate(graph, batch.inputs, observer=collector.see)
         collector.finish()
         done += len(batch.numbers)
         if progress:
