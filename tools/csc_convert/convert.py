@@ -21,7 +21,7 @@ from .scales import ScaleChooser
 from .source import load_source
 from .wide import LEAST_SHARE, MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, overshoot, rank
 
-MEASURED_SEQUENCES = 96
+MEASURED_SEQUENCES = 64
 _CONVERTER = "csc_convert 1"
 
 Progress = Callable[[str, int, int], None]
