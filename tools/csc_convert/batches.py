@@ -93,6 +93,11 @@ def visible_of(graph: Graph, arrays: Arrays) -> np.ndarray:
     return np.logical_and.reduce(masks) if masks else np.ones(some.shape, bool)
 
 
+def visible_rows(array: np.ndarray, visible: np.ndarray, pooled: bool) -> np.ndarray:
+    """Return the rows [n][C] of a value [B][T][C] or, pooled, [B][1][C] that mean something."""
+    return array[:, 0] if pooled else array[visible]
+
+
 def lengths_of(visible: np.ndarray) -> np.ndarray:
     """Return int [N]: the number of tokens up to the last visible one, at least 1."""
     length = visible.shape[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .batches import Arrays, batches, check_ids, complete, lengths_of, visible_of
+from .batches import Arrays, batches, check_ids, complete, lengths_of, visible_of, visible_rows
 from .errors import BadCalibration, ConvertError
 from .graph import Graph, check
 from .reference import PRE_ACTIVATION, evaluate
@@ -129,7 +129,7 @@ class _Collector:
     def see(self, name: str, array: np.ndarray) -> None:
         """Take in one value of the batch."""
         pooled = name.removesuffix(PRE_ACTIVATION) in self._pooled
-        rows = array[:, 0] if pooled else array[self._visible]
+        rows = visible_rows(array, self._visible, pooled)
         low, high = rows.min(axis=0), rows.max(axis=0)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ConvertError(
@@ -166,8 +166,9 @@ def collect(
     collector = _Collector(graph, int(visible.sum()), len(visible))
     done = 0
     for batch in batches(graph, arrays):
-        collector.start(visible[batch.numbers, : next(iter(batch.inputs.values())).shape[1]])
-        evaluate(graph, batch.inputs, observer=collector.see)
+        collector.start(visible_of(graph, batch.inputs))
+        with np.errstate(over="ignore", invalid="ignore"):
+            evaluate(graph, batch.inputs, observer=collector.see)
         collector.finish()
         done += len(batch.numbers)
         if progress:

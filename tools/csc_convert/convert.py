@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +10,9 @@ from . import blob_format as fmt
 from .batches import Arrays
 from .blob_writer import write_blob
 from .calibrate import Statistics, collect, load_calibration
-from .errors import AccuracyGate, BadCalibration, ConvertError, UnsupportedModel
-from .evaluate import Measurement, evenly_chosen, measure
+from .errors import AccuracyGate, ConvertError, UnsupportedModel
+from .evaluate import LOGITS, Measurement, evenly_chosen, measure
+from .files import write_file
 from .graph import Graph
 from .lower import Plan, lower
 from .plan import Arena, plan_arena
@@ -23,7 +21,7 @@ from .scales import ScaleChooser
 from .source import load_source
 from .wide import LEAST_SHARE, MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, overshoot, rank
 
-MEASURED_SEQUENCES = 48
+MEASURED_SEQUENCES = 64
 _CONVERTER = "csc_convert 1"
 
 Progress = Callable[[str, int, int], None]
@@ -66,15 +64,14 @@ def convert(
     progress = progress or (lambda _stage, _done, _total: None)
     progress("load", 0, 1)
     graph = load_source(source, pooling).graph
+    if min_agreement is not None and LOGITS not in graph.outputs:
+        raise ConvertError(f"{source}: min_agreement is for classifiers; this model has no logits.")
     arrays, length = load_calibration(calibration, graph, max_length)
     progress("load", 1, 1)
     statistics = collect(graph, arrays, progress)
-    maker = _Maker(graph, statistics, arrays, length, progress)
-    made = (
-        maker.make_auto()
-        if wide == "auto"
-        else maker.make(all_wide(graph) if wide == "all" else set())
-    )
+    options = {"max_length": length, "pooling": pooling, "wide": wide}
+    maker = _Maker(graph, statistics, arrays, options, progress)
+    made = maker.make_auto() if wide == "auto" else maker.make(_fixed_wide(graph, wide))
     report = make_report(made.plan, made.arena, made.blob, made.measured, maker.sequences)
     _gate(report, min_sqnr, min_agreement)
     if output is not None:
@@ -96,6 +93,10 @@ def _check_options(
         raise ConvertError("min_sqnr must be a number of decibels.")
 
 
+def _fixed_wide(graph: Graph, mode: str) -> set[str]:
+    return all_wide(graph) if mode == "all" else set()
+
+
 @dataclass(frozen=True)
 class _Made:
     plan: Plan
@@ -112,13 +113,13 @@ class _Maker:
         graph: Graph,
         statistics: dict[str, Statistics],
         arrays: Arrays,
-        max_length: int,
+        options: dict,
         progress: Progress,
     ) -> None:
         self.graph = graph
         self.statistics = statistics
         self.arrays = arrays
-        self.max_length = max_length
+        self.options = options
         self.progress = progress
         self.chooser = ScaleChooser(graph, statistics)
         self.sequences = len(next(iter(arrays.values())))
@@ -126,10 +127,11 @@ class _Maker:
     def make(self, wide: set[str]) -> _Made:
         """Make the blob whose GEMMs in `wide` read int16."""
         self.progress("quantize", 0, 1)
-        plan = lower(self.graph, self.chooser.choose(wide), self.statistics, self.max_length)
+        length = self.options["max_length"]
+        plan = lower(self.graph, self.chooser.choose(wide), self.statistics, length)
         arena = plan_arena(plan.tensors, plan.ops)
         _check_limits(plan, arena)
-        blob = write_blob(plan.tensors, plan.ops, self._metadata(), self.max_length, arena.size)
+        blob = write_blob(plan.tensors, plan.ops, self._metadata(), length, arena.size)
         self.progress("quantize", 1, 1)
         numbers = evenly_chosen(self.sequences, MEASURED_SEQUENCES)
         measured = measure(blob, plan, self.graph, self.arrays, numbers, self.progress)
@@ -157,7 +159,7 @@ class _Maker:
     def _metadata(self) -> dict:
         keep = ("architecture", "labels", "source")
         metadata = {key: self.graph.metadata[key] for key in keep if key in self.graph.metadata}
-        return {**metadata, "converter": _CONVERTER, "options": {"max_length": self.max_length}}
+        return {**metadata, "converter": _CONVERTER, "options": self.options}
 
 
 def _check_limits(plan: Plan, arena: Arena) -> None:
@@ -180,42 +182,8 @@ def _gate(report: Report, min_sqnr: float | None, min_agreement: float | None) -
             f"The output SQNR is {report.output_sqnr_db:.2f} dB, required are "
             f"{min_sqnr:.2f} dB; {advice}"
         )
-    if min_agreement is None:
-        return
-    if report.agreement is None:
-        raise BadCalibration("min_agreement is for classifiers; this model has no logits.")
-    if report.agreement < min_agreement:
+    if min_agreement is not None and report.agreement < min_agreement:
         raise AccuracyGate(
             f"The agreement with the float model is {report.agreement:.4f}, "
             f"required is {min_agreement:.4f}; {advice}"
         )
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    The bytes go to a new file beside it, which takes its place when all of them are on the disk.
-    """
-    temporary = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        raise ConvertError(
-            f"{path}: cannot be written: {error.strerror or error}; nothing was changed."
-        ) from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

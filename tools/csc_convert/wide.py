@@ -6,16 +6,16 @@ float model; errors of different inputs hardly depend on each other, so their po
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import blob_format as fmt
-from .batches import Arrays, batches, visible_of
+from .batches import Arrays, batches, visible_of, visible_rows
 from .evaluate import LOGITS, Measurement
 from .graph import Graph, Node, check
-from .reference import evaluate
+from .reference import Hook, evaluate
 from .scales import ScaleChooser, Scales
 
 SENSITIVITY_SEQUENCES = 16
@@ -94,19 +94,10 @@ class _Meter:
 
     def __init__(self, graph: Graph, arrays: Arrays) -> None:
         self.graph = graph
+        self.shapes = check(graph, after="calibrate")
         self.batches = list(batches(graph, arrays))
-        visible = visible_of(graph, arrays)
-        shapes = check(graph, after="calibrate")
-        self.rows = []
-        for batch in self.batches:
-            shown = visible[batch.numbers, : next(iter(batch.inputs.values())).shape[1]]
-            self.rows.append(
-                {
-                    name: shown if shapes[name].tokens else np.ones((len(shown), 1), bool)
-                    for name in graph.outputs
-                }
-            )
-        self.exact = [evaluate(graph, batch.inputs) for batch in self.batches]
+        self.visible = [visible_of(graph, batch.inputs) for batch in self.batches]
+        self.exact = list(self._outputs(None))
 
     def error(self, node: Node, scales: Scales) -> float:
         """Return the error of the worst output over what the target allows it."""
@@ -119,10 +110,17 @@ class _Meter:
 
         error = dict.fromkeys(self.graph.outputs, 0.0)
         signal = dict.fromkeys(self.graph.outputs, 1e-30)
-        for batch, rows, exact in zip(self.batches, self.rows, self.exact, strict=True):
-            found = evaluate(self.graph, batch.inputs, hook=rounded)
+        for wanted, found in zip(self.exact, self._outputs(rounded), strict=True):
             for name in self.graph.outputs:
-                wanted = exact[name][rows[name]].astype(np.float64)
-                error[name] += float(np.square(found[name][rows[name]] - wanted).sum())
-                signal[name] += float(np.square(wanted).sum())
+                error[name] += float(np.square(found[name] - wanted[name]).sum())
+                signal[name] += float(np.square(wanted[name]).sum())
         return max(error[name] / signal[name] / allowed_error(name) for name in self.graph.outputs)
+
+    def _outputs(self, hook: Hook | None) -> Iterator[Arrays]:
+        """Yield the meaningful rows of the outputs of each batch, float64."""
+        for batch, visible in zip(self.batches, self.visible, strict=True):
+            outputs = evaluate(self.graph, batch.inputs, hook=hook)
+            yield {
+                name: visible_rows(array, visible, not self.shapes[name].tokens).astype(np.float64)
+                for name, array in outputs.items()
+            }
