@@ -18,7 +18,7 @@ BOARDS := $(notdir $(wildcard firmware/boards/*))
 .PHONY: demo test firmware format clean
 
 $(VENV)/.demo: $(SOURCES)
-	tools/setup.sh $(VENV) '.[example]'
+	tools/setup.sh $(VENV) '.[example,plot]'
 	@touch $@
 
 $(VENV)/.test: $(SOURCES)
@@ -33,6 +33,7 @@ demo: $(SETUP)
 	$(CSC) verify $(DEMO)/sections.cscb $(SECTIONS)/checkpoint --data $(DEMO)/validation.npz --min-agreement 0.99 --json $(DEMO)/verify.json
 	$(PYTHON) $(SECTIONS)/classify.py $(DEMO)/sections.cscb $(TEXTS)
 	$(CSC) infer $(DEMO)/sections.cscb --input $(DEMO)/validation.npz --limit 1 --backend cs1 --json $(DEMO)/cs1.json
+	$(CSC) profile $(DEMO)/sections.cscb --chip cs1 --tokens 8 --json $(DEMO)/profile.json --trace $(DEMO)/profile.trace.json --plot $(DEMO)/profile.png
 
 test: $(VENV)/.test
 	$(PYTHON) -m pytest -n auto --dist loadgroup

@@ -1,5 +1,6 @@
 """csc profile: what it counts adds up, and is what the chip did."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def test_clocks_add_up(model, report):
     assert [op.name for op in report.ops] == [op.name for op in model.ops]
     inside = sum(op.clocks for op in report.ops)
     assert inside < report.clocks < 1.05 * inside
-    for before, op in zip(report.ops, report.ops[1:], strict=False):
+    for before, op in itertools.pairwise(report.ops):
         assert op.start == before.start + before.clocks
     for op in report.ops:
         assert op.clocks == op.cpu_clocks + op.bus_clocks
@@ -80,7 +81,7 @@ def test_trace_is_what_perfetto_reads(report):
     spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     ops = [event for event in spans if event["tid"] == 1]
     assert [event["name"] for event in ops] == [op.name for op in report.ops]
-    for before, event in zip(ops, ops[1:], strict=False):
+    for before, event in itertools.pairwise(ops):
         assert event["ts"] == pytest.approx(before["ts"] + before["dur"])
     assert ops[0]["dur"] == pytest.approx(report.ops[0].clocks / 100)
     engine = [event["name"] for event in spans if event["tid"] == 2]

@@ -47,17 +47,21 @@ def number(text):
 
 
 def test_figures_are_what_the_demo_measures(demo):
-    """Sizes and counts exactly; accuracy to 0.1 points, since float32 sums differ by machine."""
+    """Sizes and counts exactly; accuracy to 0.1 points and data-dependent clocks to 1 %.
+
+    Float32 sums differ by machine, and with them the last bit of a scale.
+    """
     expected = dict(measured.rows(measured.read(ROOT / "build" / "demo")))
     found = measured.shown(README)
     assert list(found) == list(expected)
     for what, value in expected.items():
         near = 0.1 if "%" in value else 1.0 if "dB" in value else 0
+        near = number(value) / 100 if "whole" in what or "ms" in value else near
         assert abs(number(found[what]) - number(value)) <= near, (what, found[what], value)
 
 
 def test_demo_shows_tables(demo):
-    for word in ("SQNR dB", "agreement of predictions", "section", "CS1 block engine"):
+    for word in ("SQNR dB", "agreement of predictions", "section", "CS1 block engine", "bound"):
         assert word in demo
 
 

@@ -19,12 +19,13 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in RESULTS}
 
 
-RESULTS = ("convert", "verify", "cs1")
+RESULTS = ("convert", "verify", "cs1", "profile")
 
 
 def rows(found: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Return (what, value) of every figure README.md shows."""
-    convert, verify, chip = found["convert"], found["verify"], found["cs1"]["chip"]
+    convert, verify, profile = found["convert"], found["verify"], found["profile"]
+    chip = found["cs1"]["chip"]
     return [
         ("validation texts", f"{verify['sequences']:,}"),
         ("accuracy in float32", f"{100 * verify['float_accuracy']:.2f} %"),
@@ -35,6 +36,8 @@ def rows(found: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         ("arena for 128 tokens", f"{convert['arena_bytes']:,} bytes"),
         ("8x8x8 blocks on CS1, 128 tokens", f"{sum(op['blocks'] for op in chip):,}"),
         ("engine clocks on CS1, 128 tokens", f"{sum(op['engine_clocks'] for op in chip):,}"),
+        ("clocks of the whole CS1 chip, 8 tokens", f"{profile['clocks']:,}"),
+        ("the same at 100 MHz", f"{profile['milliseconds']:,.1f} ms"),
     ]
 
 
