@@ -17,7 +17,7 @@ from csc._face import Batch, Face, Result, as_output, live_view
 from csc._link import Link, RefusalError
 from csc._status import load_error, run_error
 from csc.blob import Head, TensorInfo
-from csc.errors import DeviceError
+from csc.errors import ChipError, DeviceError, InputError
 from csc.image import make_firmware, ram_needed, read_elf
 from csc.model import Model, inspect
 from csc.transport import QemuTransport, SerialTransport, SocTransport, Transport
@@ -91,6 +91,7 @@ class Device(Face):
         self._transport = _open(where, None if send else loaded, options)
         is_ours = isinstance(where, str) and not where.startswith("serial:")
         self._link = Link(self._transport, timeout)
+        self._model = loaded
         self._run_timeout = run_timeout
         self.clocks: int | None = None
         try:
@@ -191,11 +192,19 @@ class Device(Face):
         /,
         *,
         raw: bool = False,
+        check: bool = False,
         **named: ArrayLike,
     ) -> Result:
         """Run the model on the device; arguments and result as in `csc.infer`.
 
         `result.report` has one entry per op, with its clocks where the device counts them.
+        With `check` the outputs are compared with the host's, which finds a chip that computes
+        wrong without noticing; the device must have been opened with its model.
+
+        Raises:
+            DeviceError: the line failed.
+            ChipError: the chip failed, or, with `check`, its outputs are not the host's.
+
         """
         batch = self._check_inputs({**(inputs or {}), **named})
         report = [OpReport(op.number, op.name, op.kind) for op in self._blob.ops]
@@ -205,7 +214,21 @@ class Device(Face):
         except RefusalError as refusal:
             names = [op.name for op in self._blob.ops]
             raise run_error(refusal.error, names, self._blob.where) from None
+        if check:
+            self._compare(outputs, batch, raw)
         return Result(outputs, report)
+
+    def _compare(self, outputs: Mapping[str, NDArray[Any]], batch: Batch, raw: bool) -> None:
+        """Raise ChipError if the host computes other outputs."""
+        if self._model is None:
+            raise InputError("check needs the model; open the device with it.")
+        inputs = {self._blob.tensors[number].name: a for number, a in batch.arrays.items()}
+        for name, values in self._model.infer(inputs, raw=raw).items():
+            if not np.array_equal(values.reshape(outputs[name].shape), outputs[name]):
+                raise ChipError(
+                    f"The output '{name}' of {self._link.where} is not the host's; the chip "
+                    f"computes wrong. Run it again, and if it stays so, replace the chip."
+                )
 
     def _run_row(self, batch: Batch, row: int, report: list[OpReport]) -> list[NDArray[Any]]:
         self._link.ask(fmt.Message.START, (batch.length,))
