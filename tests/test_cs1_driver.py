@@ -276,7 +276,8 @@ def test_counters_and_transfers(library, name: str, rows: int) -> None:
     assert watch.count("write", B, B + 0xFF) == 8 * rows * 3  # once for each block of the depth
     assert watch.count("read", C, C + 0xFF) == 8 * rows * 6
     assert watch.count("read", CTRL, CTRL) == 1 + RUN_READS * 6
-    assert watch.count("read", STATUS, PERF) == 0
+    assert watch.count("read", STATUS, STATUS) == 0
+    assert watch.count("read", PERF, PERF) == 6
     assert bench.peek(PERF) * 6 == bench.driver.engine_clocks
 
 

@@ -5,6 +5,7 @@ static csc_status_t status_of(csc_cs1_status_t status) {
     case CSC_CS1_OK: return CSC_OK;
     case CSC_CS1_BUS_ERROR: return CSC_ERR_BUS;
     case CSC_CS1_TIMEOUT: return CSC_ERR_CHIP_TIMEOUT;
+    case CSC_CS1_EARLY: return CSC_ERR_CHIP_EARLY;
   }
   return CSC_ERR_BUS;
 }

@@ -54,7 +54,7 @@ static csc_cs1_status_t write_register(csc_cs1_t *cs1, uint32_t offset, uint32_t
 }
 
 // STATUS shows the end of a run for one clock only, CTRL stays 0: poll CTRL.
-csc_cs1_status_t csc_cs1_wait(csc_cs1_t *cs1) {
+static csc_cs1_status_t wait_until_idle(csc_cs1_t *cs1) {
   const csc_bus_t *bus = cs1->bus;
   for (uint32_t n = 0; n < cs1->poll_limit; n++) {
     uint32_t ctrl = 1;
@@ -65,15 +65,28 @@ csc_cs1_status_t csc_cs1_wait(csc_cs1_t *cs1) {
   return CSC_CS1_TIMEOUT;
 }
 
+// PERF_CYCLES counts the multiplies of the run: fewer mean results that are not there yet.
+csc_cs1_status_t csc_cs1_finish_run(csc_cs1_t *cs1) {
+  const csc_cs1_status_t status = wait_until_idle(cs1);
+  if (status != CSC_CS1_OK) return status;
+  const csc_bus_t *bus = cs1->bus;
+  uint32_t done = 0;
+  if (bus->read32(bus->ctx, cs1->base + CSC_CS1_PERF_CYCLES, &done) != 0) {
+    return CSC_CS1_BUS_ERROR;
+  }
+  cs1->reads += 1;
+  return done == BLOCK_CLOCKS ? CSC_CS1_OK : CSC_CS1_EARLY;
+}
+
 // The right size also ends a run that an unfit size keeps going for ever.
 static csc_cs1_status_t prepare_engine(csc_cs1_t *cs1) {
   const csc_cs1_status_t status = write_register(cs1, CSC_CS1_MATRIX_SIZE, EDGE);
-  return status != CSC_CS1_OK ? status : csc_cs1_wait(cs1);
+  return status != CSC_CS1_OK ? status : wait_until_idle(cs1);
 }
 
 static csc_cs1_status_t run_engine(csc_cs1_t *cs1) {
   csc_cs1_status_t status = write_register(cs1, CSC_CS1_CTRL, CSC_CS1_CTRL_START_MASK);
-  if (status == CSC_CS1_OK) status = csc_cs1_wait(cs1);
+  if (status == CSC_CS1_OK) status = csc_cs1_finish_run(cs1);
   if (status != CSC_CS1_OK) return status;
   cs1->blocks += 1;
   cs1->engine_clocks += BLOCK_CLOCKS;

@@ -9,7 +9,7 @@
 //
 // A product returns CSC_CS1_OK or the first failure; then `acc` holds nothing of use. After a
 // failure the driver may be called again: it waits first for a run that is still going on. What the
-// caller finds is always one of the three codes, after at most `poll_limit` reads for each wait.
+// caller finds is always one of the codes below, after at most `poll_limit` reads for each wait.
 
 #ifndef CSC_CS1_DRIVER_H
 #define CSC_CS1_DRIVER_H
@@ -35,7 +35,8 @@
 typedef enum {
   CSC_CS1_OK = 0,
   CSC_CS1_BUS_ERROR = 1,  // a transfer failed
-  CSC_CS1_TIMEOUT = 2     // CTRL did not read 0 within poll_limit reads
+  CSC_CS1_TIMEOUT = 2,    // CTRL did not read 0 within poll_limit reads
+  CSC_CS1_EARLY = 3       // CTRL read 0 before all multiplies were done
 } csc_cs1_status_t;
 
 // One engine. The caller owns it and may read or clear the counters at any time.

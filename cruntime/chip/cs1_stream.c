@@ -21,13 +21,15 @@ enum { EDGE = 8, WORDS = CSC_CS1_A_ROW_BYTES / 4, BLOCK_CLOCKS = 512 };
 
 typedef struct {
   volatile uint32_t *ctrl;
+  volatile const uint32_t *perf;
   volatile uint32_t *a;
   volatile const uint32_t *c;
 } engine_t;
 
 static engine_t engine_of(const csc_cs1_t *cs1) {
   volatile uint32_t *window = cs1->window;
-  engine_t engine = {window + CSC_CS1_CTRL / 4, window + CSC_CS1_A / 4, window + CSC_CS1_C / 4};
+  engine_t engine = {window + CSC_CS1_CTRL / 4, window + CSC_CS1_PERF_CYCLES / 4,
+                     window + CSC_CS1_A / 4, window + CSC_CS1_C / 4};
   return engine;
 }
 
@@ -81,7 +83,7 @@ INLINE void overlap_block(engine_t engine, const int8_t *next, int32_t *const *a
 INLINE csc_cs1_status_t last_block(csc_cs1_t *cs1, engine_t engine, int32_t *const *acc,
                                    uint32_t rows) {
   *engine.ctrl = CSC_CS1_CTRL_START_MASK;
-  const csc_cs1_status_t status = csc_cs1_wait(cs1);
+  const csc_cs1_status_t status = csc_cs1_finish_run(cs1);
   if (status != CSC_CS1_OK) return status;
 #pragma GCC unroll 1
   for (uint32_t n = 0; n < EDGE; n++) add_row(engine.c + n * WORDS, acc, n, rows);
@@ -90,7 +92,7 @@ INLINE csc_cs1_status_t last_block(csc_cs1_t *cs1, engine_t engine, int32_t *con
 
 // `rows` is a constant wherever speed matters, so the products below become shifts.
 INLINE void count_transfers(csc_cs1_t *cs1, uint32_t n_blocks, uint32_t rows) {
-  const uint32_t polls = rows == 1 ? 3 + 2 * EDGE : 3;  // of each block but the last
+  const uint32_t polls = rows == 1 ? 4 + 2 * EDGE : 4;  // of each block but the last
   cs1->blocks += n_blocks;
   cs1->engine_clocks += n_blocks * BLOCK_CLOCKS;
   cs1->reads += n_blocks * (EDGE * rows + polls) - polls;
@@ -109,8 +111,8 @@ INLINE csc_cs1_status_t stream(csc_cs1_t *cs1, const int8_t *w, size_t step, uin
     overlap_block(engine, w, acc, rows);
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < EDGE; r++) acc[r] += EDGE;
-    if (*engine.ctrl == 0) continue;
-    const csc_cs1_status_t status = csc_cs1_wait(cs1);
+    if (*engine.ctrl == 0 && *engine.perf == BLOCK_CLOCKS) continue;
+    const csc_cs1_status_t status = csc_cs1_finish_run(cs1);
     if (status != CSC_CS1_OK) return status;
   }
   count_transfers(cs1, n_blocks, rows);

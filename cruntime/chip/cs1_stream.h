@@ -6,8 +6,8 @@
 
 #include "cs1_driver.h"
 
-// Waits until CTRL reads 0, at most poll_limit reads.
-csc_cs1_status_t csc_cs1_wait(csc_cs1_t *cs1) CSC_CS1_CHECKED;
+// Waits until CTRL reads 0, at most poll_limit reads, and looks whether the run was a whole one.
+csc_cs1_status_t csc_cs1_finish_run(csc_cs1_t *cs1) CSC_CS1_CHECKED;
 
 // With B loaded and the engine idle: acc[r][8 * b + n] += product with block b of w.
 //   w    [n_blocks][...], 64 elements [8 n][8 k] each, `step` elements from block to block

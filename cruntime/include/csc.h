@@ -50,6 +50,7 @@ typedef enum {
   CSC_ERR_TOKEN,         // index: op; item: token position; need: rows of the table; have: the id
   CSC_ERR_BUS,           // index: op; the chip's bus reported an error
   CSC_ERR_CHIP_TIMEOUT,  // index: op; the chip did not finish within its limit
+  CSC_ERR_CHIP_EARLY,    // index: op; the chip ended a run before its results were there
 } csc_status_t;
 
 // What went wrong and where; fields a status does not name are 0. Filled only on failure.

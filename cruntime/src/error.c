@@ -29,6 +29,7 @@ const char *csc_status_name(csc_status_t status) {
     case CSC_ERR_TOKEN: return "CSC_ERR_TOKEN";
     case CSC_ERR_BUS: return "CSC_ERR_BUS";
     case CSC_ERR_CHIP_TIMEOUT: return "CSC_ERR_CHIP_TIMEOUT";
+    case CSC_ERR_CHIP_EARLY: return "CSC_ERR_CHIP_EARLY";
   }
   return "unknown status";
 }

@@ -104,6 +104,11 @@ def run_error(error: Any, op_names: list[str], where: str) -> CscError:
         )
     if name == "CSC_ERR_BUS":
         return ChipError(f"The chip's bus failed in {op} of {where}; check the wiring.")
+    if name == "CSC_ERR_CHIP_EARLY":
+        return ChipError(
+            f"The chip ended a run too early in {op} of {where}, before its results were there; "
+            f"run it again, and if it stays so, replace the chip."
+        )
     if name == "CSC_ERR_CHIP_TIMEOUT":
         return ChipError(f"The chip did not finish in time in {op} of {where}; reset it.")
     return CscError(f"{where}: unexpected status {name}.")
