@@ -180,13 +180,10 @@ csc_sim_stop_t csc_sim_soc_run(csc_sim_soc_t *soc, uint64_t end_clock) {
   return soc->cpu.stop;
 }
 
-// After an exit, the clock of the store; the processor itself is a clock further.
-uint64_t csc_sim_soc_clock(const csc_sim_soc_t *soc) {
-  const csc_sim_stop_t *stop = &soc->cpu.stop;
-  return stop->kind == CSC_SIM_STOP_EXIT ? stop->clock : soc->cpu.pace.clock;
-}
+// After an exit the processor itself is a clock further.
+uint64_t csc_sim_soc_clock(const csc_sim_soc_t *soc) { return soc->cpu.stop.clock; }
 
-uint32_t csc_sim_soc_pc(const csc_sim_soc_t *soc) { return csc_sim_rv32_pc(&soc->cpu); }
+uint32_t csc_sim_soc_pc(const csc_sim_soc_t *soc) { return soc->cpu.stop.pc; }
 
 uint32_t csc_sim_soc_register(const csc_sim_soc_t *soc, uint32_t number) {
   return soc->cpu.x[number % 32];

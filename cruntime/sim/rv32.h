@@ -169,9 +169,8 @@ size_t csc_sim_rv32_slot_bytes(const csc_sim_rv32_config_t *config, uint32_t ram
 // The caller has filled in ram, slots, has_code, ram_bytes, ram_wait, config and the bus.
 void csc_sim_rv32_init(csc_sim_rv32_t *cpu);
 
+// Run until something stops it; cpu->stop says what, where and when.
 void csc_sim_rv32_run(csc_sim_rv32_t *cpu, uint64_t end_clock);
-
-uint32_t csc_sim_rv32_pc(const csc_sim_rv32_t *cpu);
 
 // Write to RAM what the strobes let through; the slots made from the word become empty.
 void csc_sim_rv32_store(csc_sim_rv32_t *cpu, uint32_t address, uint32_t strobes, uint32_t data);

@@ -36,11 +36,6 @@ static uint32_t pc_of(const cpu_t *cpu, const op_t *op) {
   return cpu->loose_pc + ((uint32_t)(op - cpu->loose) << cpu->slot_shift);
 }
 
-uint32_t csc_sim_rv32_pc(const cpu_t *cpu) {
-  const op_t *op = cpu->pace.at;
-  return op == &cpu->halt ? cpu->stop.pc : pc_of(cpu, op);
-}
-
 static op_t *slot_of(cpu_t *cpu, uint32_t pc) { return &cpu->slots[pc >> cpu->slot_shift]; }
 
 static uint32_t ram_word(const cpu_t *cpu, uint32_t address) {
@@ -521,7 +516,8 @@ void csc_sim_rv32_init(cpu_t *cpu) {
   end[0].code = end[1].code = CSC_RV32_OUTSIDE;
   cpu->loose[1].code = cpu->loose[2].code = CSC_RV32_OUTSIDE;
   cpu->halt.code = CSC_RV32_HALT;
-  cpu->pace.at = cpu->slots;
+  cpu->resume = cpu->slots;
+  halt(cpu, (csc_sim_stop_t){CSC_SIM_STOP_LIMIT, CSC_SIM_CAUSE_NONE, 0, 0, 0});
   cpu->pace.clock = 3 + cpu->ram_wait;  // the first fetch
   cpu->pace.wait_clocks = cpu->ram_wait;
 }

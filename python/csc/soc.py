@@ -142,7 +142,7 @@ class Soc:
             raise ValueError(f"ram_bytes must be a multiple of 4, got {self.ram_bytes}.")
         self._soc, self._memory = _power_up(cpu, self.ram_bytes, self.ram_wait)
         self._output = bytearray()
-        self._input: Any = None
+        self._input = b""
         self._trace_data: list[tuple[int, int, int, int]] = []
         self._trace: Any = ffi.new("csc_sim_transfer_t[]", _TRACE_ROOM) if trace else None
         if trace:
@@ -186,9 +186,10 @@ class Soc:
             InputError: it is not a 32-bit little-endian RISC-V ELF file, or lies outside RAM.
 
         """
-        for address, content in _elf_segments(Path(path)):
-            if lib.csc_sim_soc_load(self._soc, address, content, len(content)):
-                raise InputError(f"{path}: {self._not_ram('segment', address, len(content))}")
+        for address, content, count in _elf_segments(Path(path)):
+            if address + count > self.ram_bytes:
+                raise InputError(f"{path}: {self._not_ram('segment', address, count)}")
+            lib.csc_sim_soc_load(self._soc, address, content.ljust(count, b"\0"), count)
 
     def _not_ram(self, what: str, address: int, count: int) -> str:
         return (
@@ -245,9 +246,9 @@ class Soc:
 
     @property
     def clock(self) -> int:
-        """The current clock; 0 is the first clock after reset.
+        """The current clock; 0 at power-up, which is the first clock after reset.
 
-        It is the clock in which the next instruction starts, or that of the last exit or trap.
+        After a run it is that of the reason why the run stopped.
         """
         return int(lib.csc_sim_soc_clock(self._soc))
 
@@ -317,11 +318,10 @@ class Soc:
         if clocks_per_bit is not None and not 1 <= clocks_per_bit < 2**31:
             raise ValueError(f"clocks_per_bit must be between 1 and 2**31, got {clocks_per_bit}.")
         unsent = int(lib.csc_sim_soc_uart_unsent(self._soc))
-        left = bytes(ffi.buffer(self._input))[-unsent:] if unsent else b""
-        self._input = ffi.new("uint8_t[]", left + bytes(data)) if left or data else None
+        self._input = self._input[len(self._input) - unsent :] + bytes(data)
         rate = 0 if clocks_per_bit is None else round(clocks_per_bit * 65536)
-        count = len(left) + len(data)
-        lib.csc_sim_soc_uart_input(self._soc, self._input or ffi.NULL, count, rate)
+        pointer = ffi.from_buffer("uint8_t[]", self._input)
+        lib.csc_sim_soc_uart_input(self._soc, pointer, len(self._input), rate)
 
     @property
     def gpio_out(self) -> int:
@@ -360,8 +360,8 @@ class Soc:
             setattr(model, name, _check_int(name, faults.get(name, 0), 0, limit))
 
 
-def _elf_segments(path: Path) -> list[tuple[int, bytes]]:
-    """Return address and content of the segments to load, zeros included."""
+def _elf_segments(path: Path) -> list[tuple[int, bytes, int]]:
+    """Return address, content and size in memory of the segments to load."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
@@ -370,7 +370,7 @@ def _elf_segments(path: Path) -> list[tuple[int, bytes]]:
             elf = ELFFile(file)
             machine, bits, is_little = elf["e_machine"], elf.elfclass, elf.little_endian
             segments = [
-                (int(each["p_paddr"]), each.data().ljust(each["p_memsz"], b"\0"))
+                (int(each["p_paddr"]), bytes(each.data()), int(each["p_memsz"]))
                 for each in elf.iter_segments()
                 if each["p_type"] == "PT_LOAD" and each["p_memsz"]
             ]
