@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from blob_factory import tiny_encoder_blob
 
 import csc
+from blob_factory import tiny_encoder_blob
 
 BLOB, INPUTS = tiny_encoder_blob()
 
