@@ -31,10 +31,18 @@ def test_multipliers_are_close_and_normalized():
     assert relative.max() <= 2.0**-15 + 1e-12
 
 
-@pytest.mark.parametrize(("factor", "wanted"), [
-    (1.0, (16384, 14)), (1 / 256, (16384, 22)), (0.0, (0, None)), (2.0**-46, (1, 46)),
-    (2.0**-48, (0, 46)), (LARGEST_FACTOR, (32767, 1)), (1 - 2.0**-20, (16384, 14)),
-])
+@pytest.mark.parametrize(
+    ("factor", "wanted"),
+    [
+        (1.0, (16384, 14)),
+        (1 / 256, (16384, 22)),
+        (0.0, (0, None)),
+        (2.0**-46, (1, 46)),
+        (2.0**-48, (0, 46)),
+        (LARGEST_FACTOR, (32767, 1)),
+        (1 - 2.0**-20, (16384, 14)),
+    ],
+)
 def test_multipliers_at_the_ends(factor, wanted):
     multiplier, shift = multipliers(np.array([factor]))
     assert multiplier[0] == wanted[0]
@@ -81,8 +89,10 @@ def test_norm_affine_with_large_offset():
     assert abs(affine[0, 0] / 2.0**shift - 30000) < 1
 
 
-@pytest.mark.parametrize(("epsilon", "scale", "wanted"), [
-    (1e-12, 1.0, 1), (1e-5, 1e-3, round(1e-5 * 256 * 256 / 1e-6)), (0.5, 1e-12, 2**54 - 1)])
+@pytest.mark.parametrize(
+    ("epsilon", "scale", "wanted"),
+    [(1e-12, 1.0, 1), (1e-5, 1e-3, round(1e-5 * 256 * 256 / 1e-6)), (0.5, 1e-12, 2**54 - 1)],
+)
 def test_norm_epsilon(epsilon, scale, wanted):
     assert norm_epsilon(epsilon, 256, scale) == wanted
 
@@ -102,14 +112,6 @@ def test_weights_per_channel():
     plain = quantize_weights(weight)
     np.testing.assert_allclose(np.abs(plain.q).max(axis=1), 127)
     assert np.all(np.abs(plain.q * plain.scale[:, None] - weight) <= plain.scale[:, None] * 0.501)
-    power = np.ones(32)
-    best = quantize_weights(weight, power)
-
-    def error(made):
-        return np.square(made.q * made.scale[:, None] - weight).sum(axis=1)
-
-    assert np.all(error(best) <= error(plain))
-    assert np.any(error(best) < error(plain))
 
 
 def test_channel_of_zeros_keeps_its_bias():
@@ -137,8 +139,9 @@ def test_migration_beats_one_scale_for_all():
     best = search_migration(x, low, high, weight, importance, wide=False)
     reach = np.abs(x).max()
     plain = Encoding(fmt.Dtype.INT8, np.float64(reach / 127), -128, 127)
-    assert output_error(x, weight, best, importance) < output_error(x, weight, plain,
-                                                                    importance) / 10
+    assert (
+        output_error(x, weight, best, importance) < output_error(x, weight, plain, importance) / 10
+    )
     wide = search_migration(x, low, high, weight, importance, wide=True)
     assert wide.dtype == fmt.Dtype.INT16
     assert (wide.low, wide.high) == (-4096, 4095)
@@ -147,7 +150,7 @@ def test_migration_beats_one_scale_for_all():
 
 def test_migration_of_a_constant_channel():
     x = np.ones((10, 4))
-    made = migrated(x.min(axis=0), x.max(axis=0), np.zeros((2, 4)), 0.8, 1.0, False)
+    made = migrated(x.min(axis=0), x.max(axis=0), np.zeros((2, 4)), 0.8, False)
     assert np.all(made.scale > 0)
     np.testing.assert_allclose(made.decode(made.quantize(x)), x)
 
@@ -189,7 +192,7 @@ def test_table_leaves_out_what_is_flat():
 
 def test_table_output_clips_rare_outliers():
     rng = np.random.default_rng(6)
-    x = np.abs(rng.normal(0, 0.1, (2000, 64)))
+    x = np.abs(rng.normal(0, 0.1, (2000, 512)))
     x[5, 7] = 20.0
-    made = search_table_output(x, 0.0, 20.0, rng.normal(0, 1, (8, 64)), wide=False)
+    made = search_table_output(x, 0.0, 20.0, rng.normal(0, 1, (8, 512)), wide=False)
     assert made.decode(np.array([127]))[0] < 20

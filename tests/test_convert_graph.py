@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny_bert
 
+import tiny_bert
 from csc_convert import ConvertError
 from csc_convert.graph import Graph, Input, Node, check
 from csc_convert.import_hf import import_hf
@@ -34,8 +34,13 @@ def small_graph():
     nodes = [
         Node("embed", "e", ["ids"], ["x"], {}, tables),
         Node("linear", "p", ["x"], ["qkv"], {}, {"weight": matrix(18, 6), "bias": matrix(18)}),
-        Node("attention", "a", ["qkv", "qkv", "qkv", "mask"], ["c"],
-             {"heads": 2, "head_dim": 3, "k_column": 6, "v_column": 12}),
+        Node(
+            "attention",
+            "a",
+            ["qkv", "qkv", "qkv", "mask"],
+            ["c"],
+            {"heads": 2, "head_dim": 3, "k_column": 6, "v_column": 12},
+        ),
         Node("add", "s", ["c", "x"], ["sum"]),
         Node("layernorm", "n", ["sum"], ["y"], {"epsilon": 1e-5}, norm),
         Node("activation", "t", ["y"], ["z"], {"function": "tanh"}),
@@ -52,9 +57,12 @@ def test_a_good_graph_passes():
 
 def change(which, /, **fields):
     def apply(graph):
-        nodes = [replace(n, **{k: v(n) for k, v in fields.items()}) if n.name == which else n
-                 for n in graph.nodes]
+        nodes = [
+            replace(n, **{k: v(n) for k, v in fields.items()}) if n.name == which else n
+            for n in graph.nodes
+        ]
         return replace(graph, nodes=nodes)
+
     return apply
 
 
@@ -81,8 +89,11 @@ BROKEN = [
     ("p", "rank 2, not 1", change("p", weights=having(weight=matrix(18)))),
     ("p", "must be float32", change("p", weights=having(bias=np.zeros(18)))),
     ("p", "must be finite", change("p", weights=having(bias=matrix(18) * np.float32(np.nan)))),
-    ("p", "activation 'sine' is unknown",
-     change("p", attributes=having("attributes", activation="sine"))),
+    (
+        "p",
+        "activation 'sine' is unknown",
+        change("p", attributes=having("attributes", activation="sine")),
+    ),
     ("e", "table position is 7 wide", change("e", weights=having(position=matrix(5, 7)))),
     ("e", "go together", change("e", weights=having(type=matrix(2, 6)))),
     ("a", "leave its 18 columns", change("a", attributes=having("attributes", v_column=13))),
@@ -134,8 +145,10 @@ def run(graph):
 @pytest.mark.parametrize("activation", ["gelu", "linear"])
 @pytest.mark.parametrize("kind", ["classifier", "encoder"])
 def test_every_pass_keeps_the_outputs(tmp_path, kind, activation):
-    graph = import_hf(getattr(tiny_bert, kind)(tmp_path / "m", hidden_act=activation),
-                      "cls" if kind == "encoder" else "none")
+    graph = import_hf(
+        getattr(tiny_bert, kind)(tmp_path / "m", hidden_act=activation),
+        "cls" if kind == "encoder" else "none",
+    )
     wanted = run(graph)
     for simplification in PASSES:
         graph = simplification(graph)
@@ -184,7 +197,8 @@ def test_shared_projections_are_not_fused(tmp_path):
 def test_identities_disappear(tmp_path):
     graph = import_hf(tiny_bert.encoder(tmp_path / "m", hidden_act="linear"))
     assert [n.name for n in drop_identities(graph).nodes if n.op == "activation"] == [
-        "pooler_output"]
+        "pooler_output"
+    ]
 
 
 def test_unused_nodes_disappear(tmp_path):
@@ -199,10 +213,19 @@ def test_first_row_of_a_classifier_comes_early(tmp_path):
     graph = simplify(import_hf(tiny_bert.classifier(tmp_path / "m", layers=2)))
     values = check(graph, after="test")
     one_row = {node.name for node in graph.nodes if not values[node.output].tokens}
-    assert {"layer.1.attention.output", "layer.1.ffn.up", "layer.1.ffn.output", "layer.1.norm",
-            "pooler.dense", "logits"} <= one_row
-    assert not any(name.startswith(("layer.0", "embeddings", "layer.1.attention.qkv"))
-                   and not name.endswith(".first") for name in one_row)
+    assert {
+        "layer.1.attention.output",
+        "layer.1.ffn.up",
+        "layer.1.ffn.output",
+        "layer.1.norm",
+        "pooler.dense",
+        "logits",
+    } <= one_row
+    assert not any(
+        name.startswith(("layer.0", "embeddings", "layer.1.attention.qkv"))
+        and not name.endswith(".first")
+        for name in one_row
+    )
     assert ops(graph).count("pool") == 2
 
 

@@ -12,8 +12,15 @@ from csc_convert.plan import Lifetime, place, plan_arena
 def random_program(seed):
     """Random ops over random tensors: each op reads some living tensors and writes one or two."""
     rng = random.Random(seed)
-    tensors = [TensorSpec(f"in{i}", fmt.Dtype.INT32, (rng.randint(1, 40),),
-                          flags=fmt.Flag.INPUT | fmt.Flag.DYNAMIC) for i in range(2)]
+    tensors = [
+        TensorSpec(
+            f"in{i}",
+            fmt.Dtype.INT32,
+            (rng.randint(1, 40),),
+            flags=fmt.Flag.INPUT | fmt.Flag.DYNAMIC,
+        )
+        for i in range(2)
+    ]
     tensors.append(weights_tensor("w", fmt.Dtype.INT8, [[1, 2, 3]]))
     ops, made = [], ["in0", "in1"]
     for i in range(rng.randint(1, 25)):
@@ -35,7 +42,8 @@ def assert_runs(tensors, ops, size):
     arena = {t.name: t for t in tensors if t.storage == fmt.Storage.ARENA}
     for tensor in arena.values():
         assert tensor.offset % 64 == 0
-        assert 0 <= tensor.offset and tensor.offset + tensor.bytes <= size
+        assert tensor.offset >= 0
+        assert tensor.offset + tensor.bytes <= size
 
     def span(name):
         return range(arena[name].offset, arena[name].offset + arena[name].bytes)
@@ -75,7 +83,7 @@ def test_checker_notices_an_overlap():
     arena = plan_arena(tensors, ops)
     for tensor in tensors:
         tensor.offset = 0
-    with pytest.raises(AssertionError, match="overlap|overwritten"):
+    with pytest.raises(AssertionError, match=r"overlap|overwritten"):
         assert_runs(tensors, ops, arena.size)
 
 
@@ -93,11 +101,15 @@ def test_lower_bound_is_the_most_alive():
 def test_input_lives_before_its_first_use():
     tensors = [
         TensorSpec("late", fmt.Dtype.INT32, (16,), flags=fmt.Flag.INPUT | fmt.Flag.DYNAMIC),
-        TensorSpec("a", fmt.Dtype.INT16, (1, 8)), TensorSpec("b", fmt.Dtype.INT16, (1, 8)),
+        TensorSpec("a", fmt.Dtype.INT16, (1, 8)),
+        TensorSpec("b", fmt.Dtype.INT16, (1, 8)),
         TensorSpec("unused", fmt.Dtype.INT32, (16,), flags=fmt.Flag.INPUT | fmt.Flag.DYNAMIC),
     ]
-    ops = [OpSpec(fmt.Op.POOL, "1", {"out": "a"}), OpSpec(fmt.Op.POOL, "2", {"x": "a", "out": "b"}),
-           OpSpec(fmt.Op.POOL, "3", {"x": "late", "out": "a"})]
+    ops = [
+        OpSpec(fmt.Op.POOL, "1", {"out": "a"}),
+        OpSpec(fmt.Op.POOL, "2", {"x": "a", "out": "b"}),
+        OpSpec(fmt.Op.POOL, "3", {"x": "late", "out": "a"}),
+    ]
     plan_arena(tensors, ops)
     places = {t.name: range(t.offset, t.offset + t.bytes) for t in tensors}
     for other in ("a", "b", "unused"):

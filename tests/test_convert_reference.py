@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import tiny_bert
 
+import tiny_bert
 from csc_convert import ConvertError, load_source
 from csc_convert.activations import FUNCTIONS, erf
 
@@ -26,14 +26,18 @@ def naive_linear(x, tensors, name):
 def naive_encoder(tensors, heads, layers, ids, types, mask):
     """last_hidden_state of one sequence, in float64, row by row and head by head."""
     tensors = {name: array.astype(np.float64) for name, array in tensors.items()}
-    x = (tensors["embeddings.word_embeddings.weight"][ids]
-         + tensors["embeddings.position_embeddings.weight"][: len(ids)]
-         + tensors["embeddings.token_type_embeddings.weight"][types])
+    x = (
+        tensors["embeddings.word_embeddings.weight"][ids]
+        + tensors["embeddings.position_embeddings.weight"][: len(ids)]
+        + tensors["embeddings.token_type_embeddings.weight"][types]
+    )
     x = naive_layernorm(x, tensors, "embeddings.LayerNorm", 1e-12)
     for i in range(layers):
         layer = f"encoder.layer.{i}"
-        q, k, v = (naive_linear(x, tensors, f"{layer}.attention.self.{part}")
-                   for part in ("query", "key", "value"))
+        q, k, v = (
+            naive_linear(x, tensors, f"{layer}.attention.self.{part}")
+            for part in ("query", "key", "value")
+        )
         width = x.shape[1] // heads
         context = np.zeros_like(x)
         for head in range(heads):
@@ -61,11 +65,13 @@ def test_against_naive_formula(model):
     found = model.run(data)
     for i in range(6):
         mask = data["attention_mask"][i].astype(bool)
-        wanted = naive_encoder(tiny_bert.weights(24), 3, 2, data["input_ids"][i],
-                               data["token_type_ids"][i], mask)
+        wanted = naive_encoder(
+            tiny_bert.weights(24), 3, 2, data["input_ids"][i], data["token_type_ids"][i], mask
+        )
         np.testing.assert_allclose(found["last_hidden_state"][i][mask], wanted[mask], atol=2e-5)
-        np.testing.assert_allclose(found["sentence_embedding"][i], wanted[mask].mean(axis=0),
-                                   atol=2e-5)
+        np.testing.assert_allclose(
+            found["sentence_embedding"][i], wanted[mask].mean(axis=0), atol=2e-5
+        )
         assert not found["last_hidden_state"][i][~mask].any()
 
 
@@ -75,11 +81,13 @@ def test_classifier_head(tmp_path):
     tensors = tiny_bert.weights(24, classes=5)
     for i in range(4):
         mask = data["attention_mask"][i].astype(bool)
-        first = naive_encoder(tensors, 3, 2, data["input_ids"][i], data["token_type_ids"][i],
-                              mask)[:1]
+        first = naive_encoder(tensors, 3, 2, data["input_ids"][i], data["token_type_ids"][i], mask)[
+            :1
+        ]
         pooled = np.tanh(naive_linear(first, tensors, "pooler.dense"))
-        np.testing.assert_allclose(model.run(data)["logits"][i],
-                                   naive_linear(pooled, tensors, "classifier")[0], atol=5e-5)
+        np.testing.assert_allclose(
+            model.run(data)["logits"][i], naive_linear(pooled, tensors, "classifier")[0], atol=5e-5
+        )
 
 
 def test_padding_changes_nothing(model):
@@ -112,8 +120,11 @@ def test_invisible_key_in_the_middle(model):
 
 def test_defaults_of_optional_inputs(model):
     ids = tiny_bert.inputs(3)["input_ids"]
-    full = {"input_ids": ids, "token_type_ids": np.zeros_like(ids),
-            "attention_mask": np.ones_like(ids)}
+    full = {
+        "input_ids": ids,
+        "token_type_ids": np.zeros_like(ids),
+        "attention_mask": np.ones_like(ids),
+    }
     for name, array in model.run(full).items():
         np.testing.assert_array_equal(array, model.run({"input_ids": ids})[name])
 
@@ -122,20 +133,24 @@ def test_trace_has_every_value(model):
     data = tiny_bert.inputs(3)
     trace = model.run(data, trace=True)
     assert {node.output for node in model.graph.nodes} <= set(trace)
-    np.testing.assert_allclose(FUNCTIONS["gelu"](trace["layer.0.ffn.hidden.pre"]),
-                               trace["layer.0.ffn.hidden"], atol=1e-6)
+    np.testing.assert_allclose(
+        FUNCTIONS["gelu"](trace["layer.0.ffn.hidden.pre"]), trace["layer.0.ffn.hidden"], atol=1e-6
+    )
     for name, array in model.run(data).items():
         np.testing.assert_array_equal(array, trace[name])
 
 
-@pytest.mark.parametrize(("inputs", "text"), [
-    ({}, "input_ids.*missing"),
-    ({"input_ids": [[1, 2]], "mask": [[1, 1]]}, "'mask' is unknown"),
-    ({"input_ids": [[1, 2]], "attention_mask": [[1]]}, "shape"),
-    ({"input_ids": [[1.0, 2.0]]}, "integers"),
-    ({"input_ids": [[1, tiny_bert.VOCABULARY]]}, r"input_ids\[0\]\[1\] is 50"),
-    ({"input_ids": [[1] * 41]}, "40 positions"),
-])
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({}, "input_ids.*missing"),
+        ({"input_ids": [[1, 2]], "mask": [[1, 1]]}, "'mask' is unknown"),
+        ({"input_ids": [[1, 2]], "attention_mask": [[1]]}, "shape"),
+        ({"input_ids": [[1.0, 2.0]]}, "integers"),
+        ({"input_ids": [[1, tiny_bert.VOCABULARY]]}, r"input_ids\[0\]\[1\] is 50"),
+        ({"input_ids": [[1] * 41]}, "40 positions"),
+    ],
+)
 def test_bad_inputs(model, inputs, text):
     with pytest.raises(ConvertError, match=text):
         model.run({name: np.array(value) for name, value in inputs.items()})
@@ -152,8 +167,9 @@ def test_erf(dtype, error):
 NAIVE = {
     "elu": lambda x: x if x > 0 else math.exp(x) - 1,
     "gelu": lambda x: x * 0.5 * math.erfc(-x / math.sqrt(2)),
-    "gelu_tanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi)
-                                                    * (x + 0.044715 * x**3))),
+    "gelu_tanh": lambda x: (
+        0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    ),
     "hard_sigmoid": lambda x: min(max(x + 3, 0), 6) / 6,
     "hard_swish": lambda x: x * min(max(x + 3, 0), 6) / 6,
     "identity": lambda x: x,
@@ -191,5 +207,6 @@ def test_against_hugging_face(tmp_path, activation):
     data = tiny_bert.inputs(8)
     with torch.no_grad():
         wanted = theirs(**{k: torch.tensor(v.astype(np.int64)) for k, v in data.items()})
-    np.testing.assert_allclose(load_source(path).run(data)["logits"], wanted.logits.numpy(),
-                               atol=2e-5)
+    np.testing.assert_allclose(
+        load_source(path).run(data)["logits"], wanted.logits.numpy(), atol=2e-5
+    )

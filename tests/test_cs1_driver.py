@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-CRUNTIME = Path(__file__).resolve().parents[1] / "cruntime"
-FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
-INCLUDES = [f"-I{CRUNTIME / folder}" for folder in ("include", "gen", "sim", "chip")]
-SOURCES = [
-    CRUNTIME / "sim/cs1_engine.c",
-    CRUNTIME / "sim/cs1_bus.c",
-    CRUNTIME / "chip/cs1_driver.c",
-]
+from building import ROOT, build
 
 OK, BUS_ERROR, TIMEOUT = 0, 1, 2
 BASE = 0x1000_0000
@@ -54,18 +45,10 @@ class Driver(ctypes.Structure):
     ]
 
 
-def compiler() -> str:
-    found = shutil.which(os.environ.get("CC", "cc"))
-    if found is None:
-        pytest.skip("no C compiler: the driver is tested from its source")
-    return found
-
-
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    path = tmp_path_factory.mktemp("cs1") / "libcs1.so"
-    command = [compiler(), *FLAGS, "-shared", "-fPIC", *INCLUDES, *map(str, SOURCES), "-o", path]
-    subprocess.run([str(part) for part in command], check=True)
+    folder = build("plain-tests", "cs1_bench", tmp_path_factory.mktemp("cs1"))
+    path = folder / "tests/c/libcs1_bench.so"
     loaded = ctypes.CDLL(str(path))
     loaded.csc_sim_cs1_sizeof.restype = ctypes.c_size_t
     loaded.csc_sim_cs1_read.restype = ctypes.c_uint32
@@ -297,7 +280,7 @@ def test_counters_and_transfers(library, name: str, rows: int) -> None:
 
 
 def test_transfers_are_those_of_the_document(library) -> None:
-    text = (CRUNTIME.parent / "CHIP.md").read_text(encoding="utf-8")
+    text = (ROOT / "CHIP.md").read_text(encoding="utf-8")
     lines = text.split("<!-- table: transfers -->")[1].strip().splitlines()[2:6]
     rows = [[int(cell) for cell in line.strip("|").split("|")] for line in lines]
     assert [row[0] for row in rows] == [1, 2, 4, 8]
@@ -411,7 +394,8 @@ def test_an_unchecked_result_does_not_compile(tmp_path: Path) -> None:
     call = "csc_cs1_matmul_blocks_s8(d, x, 8, 1, x, 1, 1, acc)"
     head = '#include "cs1_driver.h"\nvoid f(csc_cs1_t *d, const int8_t *x, int32_t *acc);\n'
     head += "void f(csc_cs1_t *d, const int8_t *x, int32_t *acc)"
-    command = [compiler(), *FLAGS, *INCLUDES, "-c", str(source), "-o", str(tmp_path / "o")]
+    includes = [f"-I{ROOT / 'cruntime' / folder}" for folder in ("gen", "chip")]
+    command = ["cc", "-std=c11", "-Werror", *includes, "-c", str(source), "-o", "/dev/null"]
     source.write_text(f"{head} {{ if ({call} != CSC_CS1_OK) acc[0] = 0; }}\n")
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     source.write_text(f"{head} {{ {call}; }}\n")

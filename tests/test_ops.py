@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import csc
-from blob_factory import OP_CASES, tiny_encoder_blob
+from blob_factory import OP_CASES, Dtype, attention_blob, gemm_blob, tiny_encoder_blob
 from csc._backend import BACKENDS as BACKEND_MAKERS
 from csc._backend import has_avx2
 from csc_convert import oracle
@@ -25,6 +25,19 @@ def assert_same(blob, inputs, backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("build", [pytest.param(build, id=name) for name, build in OP_CASES])
 def test_op(build, backend):
+    assert_same(*build(), backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(lambda: attention_blob(1, 9, 1027, mask="holes"), id="keys"),
+        pytest.param(lambda: gemm_blob(2048, 9, x_dtype=Dtype.INT16), id="inputs"),
+    ],
+)
+def test_longer_than_a_piece(build, backend):
+    """A SIMD backend may take long sums in pieces."""
     assert_same(*build(), backend)
 
 

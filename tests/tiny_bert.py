@@ -75,16 +75,20 @@ def config(architecture="BertModel", hidden=16, heads=2, layers=2, intermediate=
 
 def in_classifier(tensors):
     """The names a BertForSequenceClassification gives its tensors."""
-    return {name if name.startswith("classifier") else f"bert.{name}": array
-            for name, array in tensors.items()}
+    return {
+        name if name.startswith("classifier") else f"bert.{name}": array
+        for name, array in tensors.items()
+    }
 
 
 def write(directory, settings, tensors):
     """Write a directory; returns its path."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(settings))
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()},
-              directory / "model.safetensors")
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in tensors.items()},
+        directory / "model.safetensors",
+    )
     return directory
 
 
@@ -95,12 +99,16 @@ def classifier(directory, hidden=16, heads=2, layers=2, dtype=np.float32, seed=0
     return write(directory, settings, {k: v.astype(dtype) for k, v in tensors.items()})
 
 
-def encoder(directory, hidden=24, heads=3, layers=2, pooler=True, dtype=np.float32, seed=0,
-            **changes):
+def encoder(
+    directory, hidden=24, heads=3, layers=2, pooler=True, dtype=np.float32, seed=0, **changes
+):
     """Write a random BertModel; returns its path."""
     tensors = weights(hidden, layers, pooler=pooler, seed=seed)
-    return write(directory, config("BertModel", hidden, heads, layers, **changes),
-                 {k: v.astype(dtype) for k, v in tensors.items()})
+    return write(
+        directory,
+        config("BertModel", hidden, heads, layers, **changes),
+        {k: v.astype(dtype) for k, v in tensors.items()},
+    )
 
 
 def inputs(count=24, width=20, seed=0):

@@ -15,12 +15,14 @@
 
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE static inline __attribute__((always_inline, target("avx2")))
-#define ROOM 1024u  // elements of a row of a tile: even, and not below CSC_MAX_HEAD_DIM
+#define ROOM 1024u  // elements of a row of a tile
 
 // The left side of a product: up to 8 rows, widened.
 typedef struct {
   int16_t row[8][ROOM];
 } tile_t;
+
+_Static_assert(ROOM % 16 == 0 && ROOM >= CSC_MAX_HEAD_DIM, "a query or a key row fits a tile");
 
 AVX2_INLINE __m256i load256(const void *from) { return _mm256_loadu_si256(from); }
 AVX2_INLINE __m128i load128(const void *from) { return _mm_loadu_si128(from); }

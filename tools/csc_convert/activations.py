@@ -14,10 +14,22 @@ import numpy as np
 Function = Callable[[np.ndarray], np.ndarray]
 
 # erf(x) = x * P(x^2) / Q(x^2) on |x| <= 4, fitted with the largest relative error 2.5e-8.
-_ERF_P = (1.1283791065216064, 0.19354499876499176, 0.05310174077749252, 0.0038833424914628267,
-          0.0002845660492312163, 1.9867850369337248e-06)
-_ERF_Q = (1.0, 0.5048573613166809, 0.11534997820854187, 0.01520724780857563,
-          0.0011855711927637458, 3.742020999197848e-05)
+_ERF_P = (
+    1.1283791065216064,
+    0.19354499876499176,
+    0.05310174077749252,
+    0.0038833424914628267,
+    0.0002845660492312163,
+    1.9867850369337248e-06,
+)
+_ERF_Q = (
+    1.0,
+    0.5048573613166809,
+    0.11534997820854187,
+    0.01520724780857563,
+    0.0011855711927637458,
+    3.742020999197848e-05,
+)
 
 
 def _polynomial(coefficients: tuple[float, ...], z: np.ndarray) -> np.ndarray:
@@ -45,7 +57,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """x times the normal distribution function, in its exact form."""
+    """Return x times the normal distribution function, in its exact form."""
     result = erf(x * x.dtype.type(sqrt(0.5)))
     result += 1
     result *= x

@@ -37,8 +37,10 @@ def complete(graph: Graph, inputs: Mapping[str, np.ndarray]) -> Arrays:
             arrays[item.name] = _as_rows(item.name, inputs[item.name])
             shape = shape or arrays[item.name].shape
             if arrays[item.name].shape != shape:
-                raise ValueError(f"input {item.name!r} has the shape {arrays[item.name].shape}, "
-                                 f"the others {shape}")
+                raise ValueError(
+                    f"input {item.name!r} has the shape {arrays[item.name].shape}, "
+                    f"the others {shape}"
+                )
         elif item.default is None:
             raise ValueError(f"input {item.name!r} is missing")
     for item in graph.inputs:
@@ -68,27 +70,36 @@ def check_ids(graph: Graph, arrays: Arrays) -> None:
         positions = len(node.weights["position"])
         length = arrays[node.inputs[0]].shape[1]
         if length > positions:
-            raise ValueError(f"sequences of {length} tokens are longer than the {positions} "
-                             "positions of the model")
+            raise ValueError(
+                f"sequences of {length} tokens are longer than the {positions} "
+                "positions of the model"
+            )
 
 
 def _check_range(name: str, ids: np.ndarray, limit: int) -> None:
     bad = np.argwhere((ids < 0) | (ids >= limit))
     if len(bad):
         row, column = (int(i) for i in bad[0])
-        raise ValueError(f"{name}[{row}][{column}] is {ids[row, column]}; the model knows the ids "
-                         f"0 to {limit - 1}")
+        raise ValueError(
+            f"{name}[{row}][{column}] is {ids[row, column]}; the model knows the ids "
+            f"0 to {limit - 1}"
+        )
 
 
 def visible_of(graph: Graph, arrays: Arrays) -> np.ndarray:
-    """bool [N][T]: the tokens the mask shows; all of them in a model without a mask."""
+    """Return bool [N][T]: the tokens the mask shows; all of them in a model without a mask."""
     masks = [arrays[item.name] != 0 for item in graph.inputs if item.kind == "mask"]
     some = next(iter(arrays.values()))
     return np.logical_and.reduce(masks) if masks else np.ones(some.shape, bool)
 
 
+def visible_rows(array: np.ndarray, visible: np.ndarray, pooled: bool) -> np.ndarray:
+    """Return the rows [n][C] of a value [B][T][C] or, pooled, [B][1][C] that mean something."""
+    return array[:, 0] if pooled else array[visible]
+
+
 def lengths_of(visible: np.ndarray) -> np.ndarray:
-    """int [N]: the number of tokens up to the last visible one, at least 1."""
+    """Return int [N]: the number of tokens up to the last visible one, at least 1."""
     length = visible.shape[1]
     last = length - np.argmax(visible[:, ::-1], axis=1)
     return np.where(visible.any(axis=1), last, 1)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .batches import Arrays, batches, check_ids, complete, lengths_of, visible_of
-from .errors import BadCalibration
+from .batches import Arrays, batches, check_ids, complete, lengths_of, visible_of, visible_rows
+from .errors import BadCalibration, ConvertError
 from .graph import Graph, check
 from .reference import PRE_ACTIVATION, evaluate
 
@@ -45,9 +45,10 @@ class Statistics:
         return np.maximum(-self.low, self.high)
 
 
-def load_calibration(source: str | Path | Mapping, graph: Graph,
-                     max_length: int | None) -> tuple[Arrays, int]:
-    """The calibration inputs [N][T] and the planned maximum length.
+def load_calibration(
+    source: str | Path | Mapping, graph: Graph, max_length: int | None
+) -> tuple[Arrays, int]:
+    """Return the calibration inputs [N][T] and the planned maximum length.
 
     source: an .npz file or a mapping with input_ids [N][T] and, optionally, the other inputs.
     max_length: None takes the width of the data, as far as the model has positions.
@@ -62,8 +63,9 @@ def load_calibration(source: str | Path | Mapping, graph: Graph,
         positions = graph.metadata.get("max_positions", width)
         limit = max_length or min(width, positions)
         if limit > positions:
-            raise ValueError(f"the maximum length {limit} exceeds the {positions} positions of the "
-                             "model")
+            raise ValueError(
+                f"the maximum length {limit} exceeds the {positions} positions of the model"
+            )
         arrays = _trim(graph, arrays, limit)
         check_ids(graph, arrays)
     except ValueError as error:
@@ -92,8 +94,10 @@ def _trim(graph: Graph, arrays: Arrays, limit: int) -> Arrays:
         raise ValueError(f"sequence {hidden[0]} has no visible token")
     lengths = lengths_of(visible)
     if lengths.max() > limit:
-        raise ValueError(f"sequence {lengths.argmax()} has {lengths.max()} tokens, more than the "
-                         f"maximum length {limit}")
+        raise ValueError(
+            f"sequence {lengths.argmax()} has {lengths.max()} tokens, more than the "
+            f"maximum length {limit}"
+        )
     return {name: array[:, : lengths.max()] for name, array in arrays.items()}
 
 
@@ -101,8 +105,9 @@ class _Collector:
     """Gathers statistics batch by batch."""
 
     def __init__(self, graph: Graph, total_tokens: int, total_sequences: int) -> None:
-        self._pooled = {name for name, shape in check(graph, "calibrate").items()
-                        if not shape.tokens}
+        self._pooled = {
+            name for name, shape in check(graph, "calibrate").items() if not shape.tokens
+        }
         linear = [node for node in graph.nodes if node.op == "linear"]
         self._sampled = {node.inputs[0] for node in linear}
         self._sampled |= {node.output + PRE_ACTIVATION for node in linear}
@@ -124,8 +129,13 @@ class _Collector:
     def see(self, name: str, array: np.ndarray) -> None:
         """Take in one value of the batch."""
         pooled = name.removesuffix(PRE_ACTIVATION) in self._pooled
-        rows = array[:, 0] if pooled else array[self._visible]
+        rows = visible_rows(array, self._visible, pooled)
         low, high = rows.min(axis=0), rows.max(axis=0)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise ConvertError(
+                f"The float model overflows at {name!r} on the calibration data; its weights are "
+                "too large to convert."
+            )
         if name in self.statistics:
             known = self.statistics[name]
             low, high = np.minimum(low, known.low), np.maximum(high, known.high)
@@ -136,7 +146,7 @@ class _Collector:
             self._parts.setdefault(name, []).append(rows[here])
 
     def result(self) -> dict[str, Statistics]:
-        """The statistics of every value by name."""
+        """Return the statistics of every value by name."""
         for name, parts in self._parts.items():
             self.statistics[name].sample = np.concatenate(parts)
         return self.statistics
@@ -148,15 +158,17 @@ def _evenly(total: int) -> np.ndarray:
     return np.arange(count) * total // count
 
 
-def collect(graph: Graph, arrays: Arrays, progress: Progress | None = None) \
-        -> dict[str, Statistics]:
+def collect(
+    graph: Graph, arrays: Arrays, progress: Progress | None = None
+) -> dict[str, Statistics]:
     """Run the float model over the calibration inputs; statistics of every value by name."""
     visible = visible_of(graph, arrays)
     collector = _Collector(graph, int(visible.sum()), len(visible))
     done = 0
     for batch in batches(graph, arrays):
-        collector.start(visible[batch.numbers, : next(iter(batch.inputs.values())).shape[1]])
-        evaluate(graph, batch.inputs, observer=collector.see)
+        collector.start(visible_of(graph, batch.inputs))
+        with np.errstate(over="ignore", invalid="ignore"):
+            evaluate(graph, batch.inputs, observer=collector.see)
         collector.finish()
         done += len(batch.numbers)
         if progress:

@@ -35,7 +35,7 @@ class Checkpoint:
         self.digest = digest.hexdigest()
 
     def names(self) -> list[str]:
-        """The names of all tensors, sorted."""
+        """Return the names of all tensors, sorted."""
         return sorted(self._tensors)
 
     def rename(self, old: str, new: str) -> None:
@@ -47,7 +47,7 @@ class Checkpoint:
         self._tensors[new] = self._tensors.pop(old)
 
     def not_taken(self) -> list[str]:
-        """The names of the tensors nobody has taken, sorted."""
+        """Return the names of the tensors nobody has taken, sorted."""
         return [name for name in self.names() if name not in self._taken]
 
     def __contains__(self, name: str) -> bool:
@@ -55,7 +55,7 @@ class Checkpoint:
         return name in self._tensors
 
     def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """The tensor as float32, which must have this shape and hold finite numbers only."""
+        """Return the tensor as float32, which must have this shape and hold finite numbers only."""
         if name not in self._tensors:
             raise BadCheckpoint(
                 f"{self.directory}: tensor {name!r} is missing; the file does not hold the model "
@@ -79,13 +79,15 @@ class Checkpoint:
 
 
 def _files(directory: Path) -> list[Path]:
-    """The safetensors files of a directory, in the order of their names."""
+    """Return the safetensors files of a directory, in the order of their names."""
     if (directory / SINGLE).is_file():
         return [directory / SINGLE]
     index = directory / INDEX
     if not index.is_file():
-        raise BadCheckpoint(f"{directory}: there is neither {SINGLE} nor {INDEX}; save the model "
-                            "in the safetensors form.")
+        raise BadCheckpoint(
+            f"{directory}: there is neither {SINGLE} nor {INDEX}; save the model "
+            "in the safetensors form."
+        )
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise BadCheckpoint(f"{index}: 'weight_map' is missing or empty.")
@@ -104,7 +106,7 @@ def _read(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> dict:
-    """The JSON object in a file.  Raises BadCheckpoint."""
+    """Return the JSON object in a file.  Raises BadCheckpoint."""
     try:
         value = json.loads(_read(path).decode("utf-8"))
     except ValueError as error:
@@ -122,7 +124,7 @@ def _deserialize(path: Path, data: bytes) -> list[tuple[str, dict]]:
 
 
 def _widen(tensor: dict, where: str) -> np.ndarray:
-    """The elements of a tensor as a flat float32 array.
+    """Return the elements of a tensor as a flat float32 array.
 
     NumPy has no bfloat16; its 16 bits are the upper half of a float32.
     """
@@ -130,7 +132,8 @@ def _widen(tensor: dict, where: str) -> np.ndarray:
     if kind == "BF16":
         return (np.frombuffer(tensor["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
     if kind not in _FLOATS:
-        raise BadCheckpoint(f"{where} has the type {kind}; weights must be float16, bfloat16, "
-                            "float32 or float64.")
+        raise BadCheckpoint(
+            f"{where} has the type {kind}; weights must be float16, bfloat16, float32 or float64."
+        )
     with np.errstate(over="ignore"):
         return np.frombuffer(tensor["data"], _FLOATS[kind]).astype(np.float32)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +10,18 @@ from . import blob_format as fmt
 from .batches import Arrays
 from .blob_writer import write_blob
 from .calibrate import Statistics, collect, load_calibration
-from .errors import AccuracyGate, BadCalibration, ConvertError, UnsupportedModel
-from .evaluate import Measurement, evenly_chosen, measure
+from .errors import AccuracyGate, ConvertError, UnsupportedModel
+from .evaluate import LOGITS, Measurement, evenly_chosen, measure
+from .files import write_file
 from .graph import Graph
 from .lower import Plan, lower
 from .plan import Arena, plan_arena
 from .report import Report, make_report
 from .scales import ScaleChooser
 from .source import load_source
-from .wide import MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, rank
+from .wide import LEAST_SHARE, MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, overshoot, rank
 
-# With wide="auto", GEMMs are widened until the worst output reaches this.
-TARGET_SQNR_DB = 30.0
-MEASURED_SEQUENCES = 48
+MEASURED_SEQUENCES = 64
 _CONVERTER = "csc_convert 1"
 
 Progress = Callable[[str, int, int], None]
@@ -39,10 +35,18 @@ class Conversion:
     report: Report
 
 
-def convert(source: str | Path, output: str | Path | None = None, *,
-            calibration: str | Path | Mapping, max_length: int | None = None,
-            pooling: str = "auto", wide: str = "auto", min_sqnr: float | None = None,
-            min_agreement: float | None = None, progress: Progress | None = None) -> Conversion:
+def convert(
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    calibration: str | Path | Mapping,
+    max_length: int | None = None,
+    pooling: str = "auto",
+    wide: str = "auto",
+    min_sqnr: float | None = None,
+    min_agreement: float | None = None,
+    progress: Progress | None = None,
+) -> Conversion:
     """Convert a float model to a blob, measure it, and write it to `output` if that is given.
 
     source: a Hugging Face directory of a BertModel or BertForSequenceClassification.
@@ -60,12 +64,14 @@ def convert(source: str | Path, output: str | Path | None = None, *,
     progress = progress or (lambda _stage, _done, _total: None)
     progress("load", 0, 1)
     graph = load_source(source, pooling).graph
+    if min_agreement is not None and LOGITS not in graph.outputs:
+        raise ConvertError(f"{source}: min_agreement is for classifiers; this model has no logits.")
     arrays, length = load_calibration(calibration, graph, max_length)
     progress("load", 1, 1)
     statistics = collect(graph, arrays, progress)
-    maker = _Maker(graph, statistics, arrays, length, progress)
-    made = maker.make_auto() if wide == "auto" else maker.make(
-        all_wide(graph) if wide == "all" else set())
+    options = {"max_length": length, "pooling": pooling, "wide": wide}
+    maker = _Maker(graph, statistics, arrays, options, progress)
+    made = maker.make_auto() if wide == "auto" else maker.make(_fixed_wide(graph, wide))
     report = make_report(made.plan, made.arena, made.blob, made.measured, maker.sequences)
     _gate(report, min_sqnr, min_agreement)
     if output is not None:
@@ -74,8 +80,9 @@ def convert(source: str | Path, output: str | Path | None = None, *,
     return Conversion(made.blob, report)
 
 
-def _check_options(max_length: int | None, wide: str, min_sqnr: float | None,
-                   min_agreement: float | None) -> None:
+def _check_options(
+    max_length: int | None, wide: str, min_sqnr: float | None, min_agreement: float | None
+) -> None:
     if wide not in MODES:
         raise ConvertError(f"wide must be one of {', '.join(MODES)}, not {wide!r}.")
     if max_length is not None and not 1 <= max_length <= fmt.MAX_LENGTH:
@@ -84,6 +91,10 @@ def _check_options(max_length: int | None, wide: str, min_sqnr: float | None,
         raise ConvertError(f"min_agreement must be a share from 0 to 1, not {min_agreement}.")
     if min_sqnr is not None and not min_sqnr == min_sqnr:
         raise ConvertError("min_sqnr must be a number of decibels.")
+
+
+def _fixed_wide(graph: Graph, mode: str) -> set[str]:
+    return all_wide(graph) if mode == "all" else set()
 
 
 @dataclass(frozen=True)
@@ -97,12 +108,18 @@ class _Made:
 class _Maker:
     """Makes and measures blobs of one model for different sets of wide GEMMs."""
 
-    def __init__(self, graph: Graph, statistics: dict[str, Statistics], arrays: Arrays,
-                 max_length: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        statistics: dict[str, Statistics],
+        arrays: Arrays,
+        options: dict,
+        progress: Progress,
+    ) -> None:
         self.graph = graph
         self.statistics = statistics
         self.arrays = arrays
-        self.max_length = max_length
+        self.options = options
         self.progress = progress
         self.chooser = ScaleChooser(graph, statistics)
         self.sequences = len(next(iter(arrays.values())))
@@ -110,10 +127,11 @@ class _Maker:
     def make(self, wide: set[str]) -> _Made:
         """Make the blob whose GEMMs in `wide` read int16."""
         self.progress("quantize", 0, 1)
-        plan = lower(self.graph, self.chooser.choose(wide), self.statistics, self.max_length)
+        length = self.options["max_length"]
+        plan = lower(self.graph, self.chooser.choose(wide), self.statistics, length)
         arena = plan_arena(plan.tensors, plan.ops)
         _check_limits(plan, arena)
-        blob = write_blob(plan.tensors, plan.ops, self._metadata(), self.max_length, arena.size)
+        blob = write_blob(plan.tensors, plan.ops, self._metadata(), length, arena.size)
         self.progress("quantize", 1, 1)
         numbers = evenly_chosen(self.sequences, MEASURED_SEQUENCES)
         measured = measure(blob, plan, self.graph, self.arrays, numbers, self.progress)
@@ -123,13 +141,14 @@ class _Maker:
         """Widen the GEMMs that bring most for their cost until the target is reached."""
         wide = free_wide(self.graph)
         made = self.make(wide)
-        if made.measured.sqnr_db >= TARGET_SQNR_DB:
+        if overshoot(made.measured) <= 1:
             return made
         numbers = evenly_chosen(self.sequences, SENSITIVITY_SEQUENCES)
         some = {name: array[numbers] for name, array in self.arrays.items()}
-        ranked = rank(self.chooser, some, wide, self.progress)
-        while ranked and made.measured.sqnr_db < TARGET_SQNR_DB:
-            excess = 10 ** (-made.measured.sqnr_db / 10) - 10 ** (-TARGET_SQNR_DB / 10)
+        least = LEAST_SHARE * overshoot(made.measured)
+        gains = rank(self.chooser, some, wide, self.progress)
+        ranked = [gain for gain in gains if gain.error >= least]
+        while ranked and (excess := overshoot(made.measured) - 1) > 0:
             while ranked and excess > 0:
                 gain = ranked.pop(0)
                 wide = {*wide, gain.name}
@@ -140,14 +159,16 @@ class _Maker:
     def _metadata(self) -> dict:
         keep = ("architecture", "labels", "source")
         metadata = {key: self.graph.metadata[key] for key in keep if key in self.graph.metadata}
-        return {**metadata, "converter": _CONVERTER, "options": {"max_length": self.max_length}}
+        return {**metadata, "converter": _CONVERTER, "options": self.options}
 
 
 def _check_limits(plan: Plan, arena: Arena) -> None:
     """Refuse what the records of a blob cannot hold."""
-    for what, found, limit in (("ops", len(plan.ops), fmt.MAX_OPS),
-                               ("tensors", len(plan.tensors), fmt.MAX_TENSORS),
-                               ("bytes of arena", arena.size, 2**32 - 1)):
+    for what, found, limit in (
+        ("ops", len(plan.ops), fmt.MAX_OPS),
+        ("tensors", len(plan.tensors), fmt.MAX_TENSORS),
+        ("bytes of arena", arena.size, 2**32 - 1),
+    ):
         if found > limit:
             raise UnsupportedModel(f"The model needs {found} {what}; a blob holds at most {limit}.")
 
@@ -157,40 +178,12 @@ def _gate(report: Report, min_sqnr: float | None, min_agreement: float | None) -
     worst = ", ".join(f"{row.name} ({row.sqnr_db:.1f} dB)" for row in report.worst())
     advice = f"the worst tensors are {worst}; try wide='all' or more calibration texts."
     if min_sqnr is not None and report.output_sqnr_db < min_sqnr:
-        raise AccuracyGate(f"The output SQNR is {report.output_sqnr_db:.2f} dB, required are "
-                           f"{min_sqnr:.2f} dB; {advice}")
-    if min_agreement is None:
-        return
-    if report.agreement is None:
-        raise BadCalibration("min_agreement is for classifiers; this model has no logits.")
-    if report.agreement < min_agreement:
-        raise AccuracyGate(f"The agreement with the float model is {report.agreement:.4f}, required "
-                           f"is {min_agreement:.4f}; {advice}")
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    The bytes go to a new file beside it, which takes its place when all of them are on the disk.
-    """
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise ConvertError(f"{path}: cannot be written: {error.strerror or error}; nothing was "
-                           "changed.") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise AccuracyGate(
+            f"The output SQNR is {report.output_sqnr_db:.2f} dB, required are "
+            f"{min_sqnr:.2f} dB; {advice}"
+        )
+    if min_agreement is not None and report.agreement < min_agreement:
+        raise AccuracyGate(
+            f"The agreement with the float model is {report.agreement:.4f}, "
+            f"required is {min_agreement:.4f}; {advice}"
+        )

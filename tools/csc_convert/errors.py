@@ -7,19 +7,19 @@ class ConvertError(ValueError):
     """A conversion cannot be done; the text says what, where, why and what to do."""
 
 
-class UnsupportedModel(ConvertError):
+class UnsupportedModel(ConvertError):  # noqa: N818
     """The model is well-formed, but the converter or the blob format has no means for it."""
 
 
-class BadCheckpoint(ConvertError):
+class BadCheckpoint(ConvertError):  # noqa: N818
     """Files of the model are missing, damaged or contradict each other."""
 
 
-class BadCalibration(ConvertError):
+class BadCalibration(ConvertError):  # noqa: N818
     """The calibration data cannot be used with this model."""
 
 
-class AccuracyGate(ConvertError):
+class AccuracyGate(ConvertError):  # noqa: N818
     """The integer model is less accurate than the caller demands."""
 
 

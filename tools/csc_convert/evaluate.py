@@ -76,8 +76,14 @@ def evenly_chosen(count: int, limit: int) -> np.ndarray:
     return np.arange(limit) * count // limit
 
 
-def measure(blob: bytes, plan: Plan, graph: Graph, arrays: Arrays, numbers: np.ndarray,
-            progress: Progress | None = None) -> Measurement:
+def measure(
+    blob: bytes,
+    plan: Plan,
+    graph: Graph,
+    arrays: Arrays,
+    numbers: np.ndarray,
+    progress: Progress | None = None,
+) -> Measurement:
     """Run the sequences with these numbers through the oracle and the float model."""
     parsed = oracle.read_blob(blob)
     visible = visible_of(graph, arrays)
@@ -88,8 +94,11 @@ def measure(blob: bytes, plan: Plan, graph: Graph, arrays: Arrays, numbers: np.n
         length = lengths[number]
         inputs = {name: array[number, :length] for name, array in arrays.items()}
         wanted: dict[str, np.ndarray] = {}
-        evaluate(graph, {name: array[None] for name, array in inputs.items()},
-                 observer=wanted.__setitem__)
+        evaluate(
+            graph,
+            {name: array[None] for name, array in inputs.items()},
+            observer=wanted.__setitem__,
+        )
         found = oracle.run(parsed, inputs, trace=True)
         for name, value in plan.values.items():
             rows = visible[number, :length] if tokens[value] else slice(None)
@@ -99,13 +108,18 @@ def measure(blob: bytes, plan: Plan, graph: Graph, arrays: Arrays, numbers: np.n
     return result
 
 
-def _compare(result: Measurement, plan: Plan, name: str, wanted: np.ndarray,
-             found: np.ndarray) -> None:
+def _compare(
+    result: Measurement, plan: Plan, name: str, wanted: np.ndarray, found: np.ndarray
+) -> None:
     encoding = plan.encodings[name]
     lowest = encoding.decode(np.array([[encoding.low - 0.5]]))
     highest = encoding.decode(np.array([[encoding.high + 0.5]]))
-    saturated = int((((found <= encoding.low) & (wanted < lowest))
-                     | ((found >= encoding.high) & (wanted > highest))).sum())
+    saturated = int(
+        (
+            ((found <= encoding.low) & (wanted < lowest))
+            | ((found >= encoding.high) & (wanted > highest))
+        ).sum()
+    )
     real = encoding.decode(found)
     result.tensors.setdefault(name, Tally()).add(wanted, real, saturated)
     if name not in result.outputs:

@@ -41,8 +41,9 @@ def add_multipliers(factor_a: float, factor_b: float) -> tuple[int, int, int]:
     """(multiplier_a, multiplier_b, shift) of an ADD; (16384, 16384, 14) for factors of 1."""
     largest = max(factor_a, factor_b)
     shift = int(np.clip(14 - np.ceil(np.log2(largest)), 1, fmt.MAX_NORM_SHIFT))
-    pair = [min(round(factor * 2.0**shift), fmt.MAX_ADD_MULTIPLIER)
-            for factor in (factor_a, factor_b)]
+    pair = [
+        min(round(factor * 2.0**shift), fmt.MAX_ADD_MULTIPLIER) for factor in (factor_a, factor_b)
+    ]
     return pair[0], pair[1], shift
 
 
@@ -53,8 +54,14 @@ def norm_affine(gain: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, int]:
     """
     largest_gain = max(float(np.abs(gain).max()) / 2**NORM_FRACTION_BITS, 1e-30)
     largest_offset = max(float(np.abs(offset).max()), 1e-30)
-    shift = int(np.floor(min(np.log2(fmt.MAX_MULTIPLIER / largest_gain),
-                             np.log2((fmt.MAX_BETA - 1) / largest_offset))))
+    shift = int(
+        np.floor(
+            min(
+                np.log2(fmt.MAX_MULTIPLIER / largest_gain),
+                np.log2((fmt.MAX_BETA - 1) / largest_offset),
+            )
+        )
+    )
     shift = int(np.clip(shift, 1, fmt.MAX_NORM_SHIFT))
     affine = np.stack([offset * 2.0**shift, gain * 2.0 ** (shift - NORM_FRACTION_BITS)], axis=1)
     affine = np.floor(affine + 0.5)

@@ -56,11 +56,11 @@ class Graph:
     metadata: dict = field(default_factory=dict)
 
     def consumers(self, value: str) -> list[Node]:
-        """The nodes that read a value, in order."""
+        """Return the nodes that read a value, in order."""
         return [node for node in self.nodes if value in node.inputs]
 
     def producer(self, value: str) -> Node | None:
-        """The node that writes a value; None for an input."""
+        """Return the node that writes a value; None for an input."""
         return next((node for node in self.nodes if value in node.outputs), None)
 
 
@@ -89,7 +89,7 @@ class _Rule:
     shape: Callable[[Node, list[Shape]], Shape]
 
 
-class _Broken(Exception):
+class _Broken(Exception):  # noqa: N818
     """A rule is broken; the text is the rule and what stands against it."""
 
 
@@ -130,9 +130,11 @@ def _attention_shape(node: Node, inputs: list[Shape]) -> Shape:
     for name, value in zip("qkv", inputs, strict=False):
         column = node.attributes.get(f"{name}_column", 0)
         _need(value.tokens, f"{name} must have one row per token")
-        _need(0 <= column <= value.width - heads * head_dim,
-              f"columns {column} to {column + heads * head_dim} of {name} leave its "
-              f"{value.width} columns")
+        _need(
+            0 <= column <= value.width - heads * head_dim,
+            f"columns {column} to {column + heads * head_dim} of {name} leave its "
+            f"{value.width} columns",
+        )
     return Shape("rows", True, heads * head_dim)
 
 
@@ -158,11 +160,16 @@ def _pool_shape(node: Node, inputs: list[Shape]) -> Shape:
 RULES: dict[str, _Rule] = {
     "embed": _Rule(("ids", "ids"), 1, {"word": 2, "position": 2, "type?": 2}, {}, _embed_shape),
     "linear": _Rule(("rows",), 1, {"weight": 2, "bias?": 1}, {"activation?": str}, _linear_shape),
-    "layernorm": _Rule(("rows",), 1, {"gain": 1, "offset": 1}, {"epsilon": float},
-                       _layernorm_shape),
-    "attention": _Rule(("rows", "rows", "rows", "mask"), 3, {},
-                       {"heads": int, "head_dim": int, "q_column?": int, "k_column?": int,
-                        "v_column?": int}, _attention_shape),
+    "layernorm": _Rule(
+        ("rows",), 1, {"gain": 1, "offset": 1}, {"epsilon": float}, _layernorm_shape
+    ),
+    "attention": _Rule(
+        ("rows", "rows", "rows", "mask"),
+        3,
+        {},
+        {"heads": int, "head_dim": int, "q_column?": int, "k_column?": int, "v_column?": int},
+        _attention_shape,
+    ),
     "activation": _Rule(("rows",), 1, {}, {"function": str}, _activation_shape),
     "add": _Rule(("rows", "rows"), 2, {}, {}, _add_shape),
     "pool": _Rule(("rows", "mask"), 1, {}, {"mode": str}, _pool_shape),

@@ -20,6 +20,7 @@ from .calibrate import Statistics
 from .encoding import Encoding
 from .fixed import (
     EXP_STEPS_PER_UNIT,
+    LARGEST_FACTOR,
     MEAN_FRACTION_BITS,
     add_multipliers,
     multipliers,
@@ -52,15 +53,15 @@ class Plan:
     values: dict[str, str] = field(default_factory=dict)
 
 
-def lower(graph: Graph, scales: Scales, statistics: dict[str, Statistics],
-          max_length: int) -> Plan:
-    """The plan of a graph; weights are quantized here."""
+def lower(graph: Graph, scales: Scales, statistics: dict[str, Statistics], max_length: int) -> Plan:
+    """Return the plan of a graph; weights are quantized here."""
     return _Lowering(graph, scales, statistics, max_length).run()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, scales: Scales, statistics: dict[str, Statistics],
-                 max_length: int) -> None:
+    def __init__(
+        self, graph: Graph, scales: Scales, statistics: dict[str, Statistics], max_length: int
+    ) -> None:
         self.graph = graph
         self.scales = scales
         self.statistics = statistics
@@ -72,9 +73,15 @@ class _Lowering:
         for item in self.graph.inputs:
             flags = fmt.Flag.DYNAMIC | fmt.Flag.INPUT
             flags |= fmt.Flag.OPTIONAL if item.default is not None else 0
-            self.plan.tensors.append(TensorSpec(
-                item.name, _INPUT_DTYPES[item.kind], (self.plan.max_length,), flags=int(flags),
-                default_value=item.default or 0))
+            self.plan.tensors.append(
+                TensorSpec(
+                    item.name,
+                    _INPUT_DTYPES[item.kind],
+                    (self.plan.max_length,),
+                    flags=int(flags),
+                    default_value=item.default or 0,
+                )
+            )
         for node in self.graph.nodes:
             getattr(self, f"_{node.op}")(node)
         return self.plan
@@ -94,9 +101,16 @@ class _Lowering:
         if name in self.graph.outputs:
             flags |= fmt.Flag.OUTPUT
         zero_point = encoding.zero_point if encoding.record_scale else 0
-        self.plan.tensors.append(TensorSpec(
-            name, encoding.dtype, (rows, shape.width), flags=int(flags),
-            scale=encoding.record_scale, zero_point=zero_point))
+        self.plan.tensors.append(
+            TensorSpec(
+                name,
+                encoding.dtype,
+                (rows, shape.width),
+                flags=int(flags),
+                scale=encoding.record_scale,
+                zero_point=zero_point,
+            )
+        )
         self.plan.encodings[name] = encoding
         self.plan.values[name] = value
         return name
@@ -111,8 +125,13 @@ class _Lowering:
         self.plan.tensors.append(TensorSpec(name, dtype, dims))
         return name
 
-    def _op(self, kind: fmt.Op, node: Node, operands: dict[str, str],
-            params: dict[str, int] | None = None) -> None:
+    def _op(
+        self,
+        kind: fmt.Op,
+        node: Node,
+        operands: dict[str, str],
+        params: dict[str, int] | None = None,
+    ) -> None:
         self.plan.ops.append(OpSpec(kind, node.name, operands, params or {}))
 
     # -- ops -------------------------------------------------------------------------------------
@@ -149,10 +168,12 @@ class _Lowering:
             forms.append(("b", value + GEMM_SUFFIX, self.scales.gemm[value]))
         for letter, name, encoding in forms:
             scale, center = encoding.channels(width)
-            affine, shift = norm_affine(node.weights["gain"] / scale,
-                                        (node.weights["offset"] - center) / scale)
-            operands[f"affine_{letter}"] = self._weights(node, f"affine_{letter}", fmt.Dtype.INT32,
-                                                         affine)
+            affine, shift = norm_affine(
+                node.weights["gain"] / scale, (node.weights["offset"] - center) / scale
+            )
+            operands[f"affine_{letter}"] = self._weights(
+                node, f"affine_{letter}", fmt.Dtype.INT32, affine
+            )
             operands[f"out_{letter}"] = self._value(name, self.shapes[value], encoding, value)
             params[f"shift_{letter}"] = shift
             params[f"zero_point_{letter}"] = encoding.zero_point
@@ -171,23 +192,29 @@ class _Lowering:
         requant = pack_requant(bias, *multipliers(weights.scale / out_scale))
         operands = {
             "x": x + GEMM_SUFFIX if x in self.scales.gemm else x,
-            "weights": self._weights(node, "weights", fmt.Dtype.INT8,
-                                     pack_gemm_weights(weights.q.T.astype(np.int8))),
+            "weights": self._weights(
+                node, "weights", fmt.Dtype.INT8, pack_gemm_weights(weights.q.T.astype(np.int8))
+            ),
             "requant": self._weights(node, "requant", fmt.Dtype.INT32, requant),
         }
         if table is not None:
             operands["table"] = self._table(node, table, encoding)
         operands["out"] = self._output(node)
         operands["scratch"] = self._scratch(node, fmt.Dtype.INT32, fmt.BLOCK, up8(count))
-        self._op(fmt.Op.GEMM, node, operands,
-                 {"zero_point": zero_point, "clamp_low": low, "clamp_high": high})
+        self._op(
+            fmt.Op.GEMM,
+            node,
+            operands,
+            {"zero_point": zero_point, "clamp_low": low, "clamp_high": high},
+        )
 
     def _table(self, node: Node, table: Table, encoding: Encoding) -> str:
         return self._weights(node, "table", encoding.dtype, table.entries)
 
-    def _gemm_weights(self, node: Node, out_scale: np.ndarray,
-                      out_center: np.ndarray) -> tuple[QuantizedWeights, np.ndarray]:
-        """Quantized weights and integer bias.
+    def _gemm_weights(
+        self, node: Node, out_scale: np.ndarray, out_center: np.ndarray
+    ) -> tuple[QuantizedWeights, np.ndarray]:
+        """Return the quantized weights and the integer bias.
 
         The bias makes the mean of each output over the calibration sample exact: it takes the
         input's center and zero point and the mean of the weights' and the input's rounding errors.
@@ -197,22 +224,23 @@ class _Lowering:
         weight = node.weights["weight"].astype(np.float64)
         scale, _ = encoding.channels(weight.shape[1])
         q = encoding.quantize(sample)
-        centred = q - encoding.zero_point
         exact = weight @ sample.mean(axis=0, dtype=np.float64) + node.weights.get("bias", 0.0)
         exact = exact - out_center
         folded = weight * scale
         estimate = exact - folded @ q.mean(axis=0)
-        weights = quantize_weights(folded, np.square(centred).mean(axis=0),
-                                   scale_limits(estimate, out_scale))
+        weights = quantize_weights(folded, scale_limits(estimate, out_scale))
         bias = exact / weights.scale - weights.q @ q.mean(axis=0)
         return weights, np.clip(np.rint(bias), -fmt.MAX_BIAS, fmt.MAX_BIAS)
 
     def _attention(self, node: Node) -> None:
         heads, head_dim = node.attributes["heads"], node.attributes["head_dim"]
         columns = {part: node.attributes.get(f"{part}_column", 0) for part in "qkv"}
-        scale = {part: self.scales.main[name].scale[columns[part] :][: heads * head_dim]
-                 for part, name in zip("qkv", node.inputs, strict=False)}
+        scale = {
+            part: self.scales.main[name].scale[columns[part] :][: heads * head_dim]
+            for part, name in zip("qkv", node.inputs, strict=False)
+        }
         score = (scale["q"] * scale["k"])[::head_dim] * head_dim**-0.5 * EXP_STEPS_PER_UNIT
+        score = np.minimum(score, LARGEST_FACTOR)
         encoding = self.scales.main[node.output]
         context = (scale["v"] / encoding.scale)[::head_dim] / 2**MEAN_FRACTION_BITS
         requant = np.stack([packed(score), packed(context)], axis=1)
@@ -221,10 +249,17 @@ class _Lowering:
         operands["out"] = self._output(node)
         scratch = 40 * up8(self.plan.max_length) + 32 * up8(head_dim)
         operands["scratch"] = self._scratch(node, fmt.Dtype.UINT8, scratch)
-        self._op(fmt.Op.ATTENTION, node, operands, {
-            "heads": heads, "head_dim": head_dim, "zero_point": encoding.zero_point,
-            **{f"{part}_column": column for part, column in columns.items()},
-        })
+        self._op(
+            fmt.Op.ATTENTION,
+            node,
+            operands,
+            {
+                "heads": heads,
+                "head_dim": head_dim,
+                "zero_point": encoding.zero_point,
+                **{f"{part}_column": column for part, column in columns.items()},
+            },
+        )
 
     def _add(self, node: Node) -> None:
         a, b = node.inputs
@@ -242,7 +277,15 @@ class _Lowering:
         operands = {"x": node.inputs[0], "out": self._output(node)}
         if len(node.inputs) == 2:
             operands["mask"] = node.inputs[1]
-        self._op(fmt.Op.POOL, node, operands, {
-            "mode": int(mode), "multiplier": int(multiplier), "shift": int(shift),
-            "zero_point_in": source.zero_point, "zero_point": result.zero_point,
-        })
+        self._op(
+            fmt.Op.POOL,
+            node,
+            operands,
+            {
+                "mode": int(mode),
+                "multiplier": int(multiplier),
+                "shift": int(shift),
+                "zero_point_in": source.zero_point,
+                "zero_point": result.zero_point,
+            },
+        )

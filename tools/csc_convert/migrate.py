@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .encoding import Encoding, gemm_limits
+from .encoding import Encoding, gemm_headroom, gemm_limits
 from .weights import quantize_weights
 
 SEARCH_ROWS = 384
-_EXPONENTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_CLIPS = (1.0, 0.9, 0.8, 0.7)
+_EXPONENTS = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0)
 
 
-def output_error(x: np.ndarray, weight: np.ndarray, encoding: Encoding,
-                 importance: np.ndarray) -> float:
+def output_error(
+    x: np.ndarray, weight: np.ndarray, encoding: Encoding, importance: np.ndarray
+) -> float:
     """Mean square error of weight @ x when x is encoded and the weights are int8.
 
     A constant error of an output counts nothing: the bias takes it.  importance [N]: the weight of
@@ -37,8 +37,9 @@ def search_rows(sample: np.ndarray) -> np.ndarray:
     return sample[::step].astype(np.float64)
 
 
-def migrated(low: np.ndarray, high: np.ndarray, weight: np.ndarray, exponent: float, clip: float,
-             wide: bool) -> Encoding:
+def migrated(
+    low: np.ndarray, high: np.ndarray, weight: np.ndarray, exponent: float, wide: bool
+) -> Encoding:
     """Per-channel encoding: scale ~ range^exponent / (largest weight)^(1 - exponent)."""
     dtype, q_low, q_high = gemm_limits(wide)
     center = (low.astype(np.float64) + high) / 2
@@ -47,22 +48,23 @@ def migrated(low: np.ndarray, high: np.ndarray, weight: np.ndarray, exponent: fl
     largest = np.abs(weight).max(axis=0)
     largest = np.maximum(largest, max(largest.max(), 1e-6) * 1e-4)
     shape = half**exponent / largest ** (1 - exponent)
-    scale = shape * (half / shape).max() * clip / q_high
+    scale = shape * (half / shape).max() * gemm_headroom(wide) / q_high
     return Encoding(dtype, scale, q_low, q_high, 0, center)
 
 
-def search_migration(sample: np.ndarray, low: np.ndarray, high: np.ndarray, weight: np.ndarray,
-                     importance: np.ndarray, wide: bool) -> Encoding:
-    """The best per-channel encoding of a GEMM's input.
+def search_migration(
+    sample: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    weight: np.ndarray,
+    importance: np.ndarray,
+    wide: bool,
+) -> Encoding:
+    """Return the best per-channel encoding of a GEMM's input.
 
     sample [n][K], low, high [K]: the input; weight [N][K]: of the GEMMs that read it.
     """
     x = search_rows(sample)
-
-    def error(exponent: float, clip: float) -> float:
-        encoding = migrated(low, high, weight, exponent, clip, wide)
-        return output_error(x, weight, encoding, importance)
-
-    exponent = min(_EXPONENTS, key=lambda candidate: error(candidate, 1.0))
-    clip = min(_CLIPS, key=lambda candidate: error(exponent, candidate))
-    return migrated(low, high, weight, exponent, clip, wide)
+    candidates = [migrated(low, high, weight, exponent, wide) for exponent in _EXPONENTS]
+    errors = [output_error(x, weight, candidate, importance) for candidate in candidates]
+    return candidates[int(np.argmin(errors))]

@@ -58,9 +58,14 @@ def lifetimes(tensors: Sequence[TensorSpec], ops: Sequence[OpSpec]) -> list[Life
 
 
 def lower_bound(items: Sequence[Lifetime]) -> int:
-    """The most bytes alive at one op: no arena is smaller."""
-    return max((sum(item.size for item in items if item.first <= start.first <= item.last)
-                for start in items), default=0)
+    """Return the most bytes alive at one op: no arena is smaller."""
+    return max(
+        (
+            sum(item.size for item in items if item.first <= start.first <= item.last)
+            for start in items
+        ),
+        default=0,
+    )
 
 
 def place(items: Sequence[Lifetime]) -> Arena:
@@ -91,8 +96,10 @@ def _place_in_order(order: Sequence[Lifetime]) -> tuple[dict[str, int], int]:
                 break
             offset = max(offset, start + other.size)
         placed.append((offset, item))
-    return ({item.name: offset for offset, item in placed},
-            max((offset + item.size for offset, item in placed), default=0))
+    return (
+        {item.name: offset for offset, item in placed},
+        max((offset + item.size for offset, item in placed), default=0),
+    )
 
 
 def plan_arena(tensors: Sequence[TensorSpec], ops: Sequence[OpSpec]) -> Arena:

@@ -46,7 +46,7 @@ def _layernorm(node: Node, x: np.ndarray) -> np.ndarray:
 
 
 def _heads(node: Node, name: str, x: np.ndarray) -> np.ndarray:
-    """The columns of one operand of an attention: [B][H][T][D]."""
+    """Return the columns of one operand of an attention: [B][H][T][D]."""
     heads, head_dim = node.attributes["heads"], node.attributes["head_dim"]
     column = node.attributes.get(f"{name}_column", 0)
     part = x[..., column : column + heads * head_dim]
@@ -65,8 +65,9 @@ def _softmax(scores: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
     return scores
 
 
-def _attention(node: Node, q: np.ndarray, k: np.ndarray, v: np.ndarray,
-               mask: np.ndarray | None = None) -> np.ndarray:
+def _attention(
+    node: Node, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None
+) -> np.ndarray:
     # A transposed view as right operand is some hundred times slower than a copy of it.
     keys = np.ascontiguousarray(_heads(node, "k", k).transpose(0, 1, 3, 2))
     scores = _heads(node, "q", q) @ keys
@@ -109,8 +110,13 @@ def _evaluate_node(node: Node, operands: list[np.ndarray], observer: Observer | 
     return result
 
 
-def evaluate(graph: Graph, batch: dict[str, np.ndarray], *, observer: Observer | None = None,
-             hook: Hook | None = None) -> dict[str, np.ndarray]:
+def evaluate(
+    graph: Graph,
+    batch: dict[str, np.ndarray],
+    *,
+    observer: Observer | None = None,
+    hook: Hook | None = None,
+) -> dict[str, np.ndarray]:
     """Run the graph on one batch; returns the graph's outputs by name.
 
     batch: every input, int or uint8 [B][T].

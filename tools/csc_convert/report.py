@@ -70,8 +70,9 @@ class Report:
         return tuple(sorted(self.rows, key=lambda row: row.sqnr_db)[:count])
 
 
-def make_report(plan: Plan, arena: Arena, blob: bytes, measured: Measurement,
-                calibration_sequences: int) -> Report:
+def make_report(
+    plan: Plan, arena: Arena, blob: bytes, measured: Measurement, calibration_sequences: int
+) -> Report:
     """Gather the numbers of one conversion."""
     weights = {t.name: t.bytes for t in plan.tensors if t.storage == fmt.Storage.WEIGHTS}
     rows = _rows(plan, measured, weights)
@@ -99,8 +100,18 @@ def _rows(plan: Plan, measured: Measurement, weights: dict[str, int]) -> tuple[R
         wide = op.kind == fmt.Op.GEMM and tensors[op.operands["x"]].dtype == fmt.Dtype.INT16
         for name in [op.operands[key] for key in _RESULTS if key in op.operands]:
             tally = measured.tensors[name]
-            rows.append(Row(
-                op.name, op.kind.name, name, tuple(tensors[name].dims), tensors[name].dtype.name,
-                own, wide, round(tally.sqnr_db, 3), tally.saturated / max(tally.count, 1)))
+            rows.append(
+                Row(
+                    op.name,
+                    op.kind.name,
+                    name,
+                    tuple(tensors[name].dims),
+                    tensors[name].dtype.name,
+                    own,
+                    wide,
+                    round(tally.sqnr_db, 3),
+                    tally.saturated / max(tally.count, 1),
+                )
+            )
             own = 0
     return tuple(rows)

@@ -12,23 +12,25 @@ A layernorm can write two of them; every other op writes one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from . import blob_format as fmt
 from .activations import FUNCTIONS
 from .calibrate import Statistics
-from .encoding import INT8_HIGH, INT8_LOW, Encoding, gemm_limits, int16
+from .encoding import Encoding, gemm_headroom, gemm_limits, int16
 from .errors import UnsupportedModel
 from .graph import Graph, Node, check
+from .heads import context_encoding, heads_encoding
 from .migrate import search_migration
 from .reference import PRE_ACTIVATION
 from .tables import Table, make_table, search_table_output
 
 STREAM_HEADROOM = 1.5
 OUTPUT_HEADROOM = 2.0
-TABLE_HEADROOM = 1.05
+TABLE_MARGIN = 0.025
 STREAM, GEMM, HEADS = "stream", "gemm", "heads"
 
 
@@ -46,7 +48,7 @@ class Scales:
     tables: dict[str, Table] = field(default_factory=dict)
 
     def of_gemm_input(self, value: str) -> Encoding:
-        """The encoding a linear node reads."""
+        """Return the encoding a linear node reads."""
         return self.gemm.get(value, self.main[value])
 
 
@@ -63,7 +65,7 @@ class ScaleChooser:
         self._memory: dict[tuple, object] = {}
 
     def choose(self, wide: set[str]) -> Scales:
-        """The scales when the linear nodes in `wide` read int16."""
+        """Return the scales when the linear nodes in `wide` read int16."""
         scales = Scales()
         for node in self.graph.nodes:
             getattr(self, f"_{node.op}")(node, scales, wide)
@@ -82,6 +84,7 @@ class ScaleChooser:
     def _layernorm(self, node: Node, scales: Scales, wide: set[str]) -> None:
         value, roles = node.output, self.roles[node.output]
         if STREAM in roles:
+            # Below this range the gain would exceed its limit at the smallest shift.
             least = float(np.abs(node.weights["gain"]).max()) / 2**9
             scales.main[value] = int16(max(self._streams[value], least))
         if GEMM in roles:
@@ -92,37 +95,34 @@ class ScaleChooser:
         value, roles = node.output, self.roles[node.output]
         function = node.attributes.get("activation", "identity")
         if roles == {HEADS}:
-            scales.main[value] = self._heads(value)
+            width = self.shapes[value].width
+            scales.main[value] = heads_encoding(self.graph, value, width, self.statistics)
         elif roles == {STREAM}:
             scales.main[value] = int16(self._streams[value])
         elif roles == {GEMM} and function == "identity":
             scales.main[value] = self._migration(value, wide)
         elif roles == {GEMM}:
-            scales.main[value] = self._remember(self._table_output, value, self._is_wide(value, wide))
+            scales.main[value] = self._table_output(value, wide)
         else:
             self._need_roles(node, set())
         if function != "identity":
-            key = (node.name, float(scales.main[value].scale))
-            scales.tables[node.name] = self._remember(self._table, *key, scales.main[value])
+            scales.tables[node.name] = self._table(node, scales.main[value])
 
     def _attention(self, node: Node, scales: Scales, wide: set[str]) -> None:
         self._need_roles(node, {GEMM})
-        value = node.output
-        v, heads = self._part(node, "v", scales), node.attributes["heads"]
-        dtype, low, high = gemm_limits(self._is_wide(value, wide))
-        known = self.statistics[value]
-        reach = np.maximum(known.high - v.center, v.center - known.low) / v.scale
-        reach = np.maximum(reach.reshape(heads, -1).max(axis=1), 1.0)
-        scale = v.scale * np.repeat(reach / high, node.attributes["head_dim"])
-        scales.main[value] = Encoding(dtype, scale, low, high, 0, v.center)
+        is_wide = self._is_wide(node.output, wide)
+        scales.main[node.output] = context_encoding(
+            node, scales.main[node.inputs[2]], self.statistics, is_wide
+        )
 
     def _pool(self, node: Node, scales: Scales, wide: set[str]) -> None:
         source, roles = scales.main[node.inputs[0]], self.roles[node.output]
-        if self.roles[node.inputs[0]] == {GEMM}:
+        if _keeps_form(self.graph.producer(node.inputs[0]), node):
             scales.main[node.output] = source
         elif GEMM in roles:
-            largest = self.statistics[node.output].largest
-            dtype, low, high = gemm_limits(self._is_wide(node.output, wide))
+            is_wide = self._is_wide(node.output, wide)
+            largest = max(self.statistics[node.output].largest, 1e-6) * gemm_headroom(is_wide)
+            dtype, low, high = gemm_limits(is_wide)
             scales.main[node.output] = Encoding(dtype, np.float64(largest / high), low, high)
         else:
             scales.main[node.output] = int16(self._streams[node.output])
@@ -135,103 +135,78 @@ class ScaleChooser:
 
     # -- searches --------------------------------------------------------------------------------
 
-    def _remember(self, search, *key):  # noqa: ANN001, ANN202
-        """The result of a search, done at most once for the same arguments."""
-        place = (search.__name__, *key[:2])
-        if place not in self._memory:
-            self._memory[place] = search(*key)
-        return self._memory[place]
+    def _remember(self, key: tuple, search: Callable[[], Any]) -> Any:
+        """Return the result of a search, done at most once for each key."""
+        if key not in self._memory:
+            self._memory[key] = search()
+        return self._memory[key]
 
     def _migration(self, value: str, wide: set[str]) -> Encoding:
-        return self._remember(self._search_migration, value, self._is_wide(value, wide))
+        is_wide, known = self._is_wide(value, wide), self.statistics[value]
 
-    def _search_migration(self, value: str, wide: bool) -> Encoding:
-        known = self.statistics[value]
-        weight = np.concatenate([n.weights["weight"] for n in self._readers(value)])
-        importance = np.concatenate([self._importance(n) for n in self._readers(value)])
-        return search_migration(known.sample, known.low, known.high, weight.astype(np.float64),
-                                importance, wide)
+        def search() -> Encoding:
+            importance = np.concatenate([self._importance(node) for node in self._readers(value)])
+            weight = self._weight_behind(value)
+            return search_migration(
+                known.sample, known.low, known.high, weight, importance, is_wide
+            )
+
+        return self._remember((value, is_wide), search)
+
+    def _table_output(self, value: str, wide: set[str]) -> Encoding:
+        is_wide, known = self._is_wide(value, wide), self.statistics[value]
+
+        def search() -> Encoding:
+            low, high = float(known.low.min()), float(known.high.max())
+            return search_table_output(known.sample, low, high, self._weight_behind(value), is_wide)
+
+        return self._remember((value, is_wide), search)
+
+    def _table(self, node: Node, encoding: Encoding) -> Table:
+        known = self.statistics[node.output + PRE_ACTIVATION]
+
+        def search() -> Table:
+            low, high = float(known.low.min()), float(known.high.max())
+            margin = (high - low) * TABLE_MARGIN
+            function = FUNCTIONS[node.attributes["activation"]]
+            return make_table(function, known.sample, low - margin, high + margin, encoding)
+
+        return self._remember((node.name, "table", encoding.dtype), search)
+
+    def _weight_behind(self, value: str) -> np.ndarray:
+        """Return the weights of all linear nodes that read a value, float64 [N][K]."""
+        weights = [node.weights["weight"] for node in self._readers(value)]
+        return np.concatenate(weights).astype(np.float64)
 
     def _importance(self, node: Node) -> np.ndarray:
-        """The weight of each output of a linear node's error: the parts of q, k, v count alike."""
-        known = self.statistics[node.output + PRE_ACTIVATION
-                                if node.output + PRE_ACTIVATION in self.statistics
-                                else node.output]
-        parts = 3 if self.roles[node.output] == {HEADS} else 1
+        """Return the weight of each output's error; the parts q, k and v count alike."""
+        value = node.output
+        parts = (
+            sum(
+                reader.inputs.count(value)
+                for reader in self.graph.consumers(value)
+                if reader.op == "attention"
+            )
+            or 1
+        )
+        if len(node.weights["weight"]) % parts:
+            parts = 1
+        known = self.statistics[value]
         spread = np.square(known.high.astype(np.float64) - known.low).reshape(parts, -1)
         mean = np.maximum(spread.mean(axis=1, keepdims=True), 1e-20)
         return np.broadcast_to(1 / mean, spread.shape).reshape(-1)
 
-    def _table_output(self, value: str, wide: bool) -> Encoding:
-        known = self.statistics[value]
-        weight = np.concatenate([n.weights["weight"] for n in self._readers(value)])
-        return search_table_output(known.sample, float(known.low.min()), float(known.high.max()),
-                                   weight.astype(np.float64), wide)
-
-    def _table(self, name: str, _scale: float, encoding: Encoding) -> Table:
-        node = next(node for node in self.graph.nodes if node.name == name)
-        known = self.statistics[node.output + PRE_ACTIVATION]
-        low, high = float(known.low.min()), float(known.high.max())
-        middle, half = (low + high) / 2, (high - low) / 2 * TABLE_HEADROOM
-        return make_table(FUNCTIONS[node.attributes["activation"]], known.sample, middle - half,
-                          middle + half, encoding)
-
-    # -- attention -------------------------------------------------------------------------------
-
-    def _heads(self, value: str) -> Encoding:
-        """Per-channel encoding of all columns of a value that attentions read."""
-        width = self.shapes[value].width
-        scale, center = np.ones(width), np.zeros(width)
-        for node in self.graph.consumers(value):
-            for part, (columns, s, c) in self._attention_columns(node).items():
-                if node.inputs["qkv".index(part)] == value:
-                    scale[columns], center[columns] = s, c
-        return Encoding(fmt.Dtype.INT8, scale, INT8_LOW, INT8_HIGH, 0, center)
-
-    def _attention_columns(self, node: Node) -> dict[str, tuple[slice, np.ndarray, np.ndarray]]:
-        """Columns, scale and center of q, k and v.
-
-        Adding a constant to every key moves all scores of a row alike, which softmax ignores, and
-        adding one to every value moves the context by as much: k and v can be centered freely.
-        A channel's scale can be moved between q and k: their product must be the same for all
-        channels of a head, and the range of both is used alike.
-        """
-        (qc, q_low, q_high), (kc, k_low, k_high), (vc, v_low, v_high) = (
-            self._columns(node, part) for part in "qkv")
-        heads = node.attributes["heads"]
-        q_reach = _floored(np.maximum(q_high, -q_low), heads)
-        k_reach = _floored((k_high - k_low) / 2, heads)
-        product = (q_reach * k_reach).reshape(heads, -1).max(axis=1) / INT8_HIGH**2
-        product = np.repeat(product, node.attributes["head_dim"])
-        v_scale = _floored((v_high - v_low) / 2, heads) / INT8_HIGH
-        return {
-            "q": (qc, np.sqrt(product * q_reach / k_reach), np.zeros_like(q_reach)),
-            "k": (kc, np.sqrt(product * k_reach / q_reach), (k_high + k_low) / 2),
-            "v": (vc, v_scale, (v_high + v_low) / 2),
-        }
-
-    def _columns(self, node: Node, part: str) -> tuple[slice, np.ndarray, np.ndarray]:
-        """The columns of one operand and their lowest and highest values, float64."""
-        start = node.attributes.get(f"{part}_column", 0)
-        columns = slice(start, start + node.attributes["heads"] * node.attributes["head_dim"])
-        known = self.statistics[node.inputs["qkv".index(part)]]
-        return columns, known.low[columns].astype(np.float64), known.high[columns].astype(np.float64)
-
-    def _part(self, node: Node, part: str, scales: Scales) -> Encoding:
-        """The encoding of one operand's columns."""
-        columns, _, _ = self._columns(node, part)
-        whole = scales.main[node.inputs["qkv".index(part)]]
-        return Encoding(whole.dtype, whole.scale[columns], whole.low, whole.high, 0,
-                        whole.center[columns])
-
     # -- who reads -------------------------------------------------------------------------------
 
     def _readers(self, value: str) -> list[Node]:
-        """The linear nodes that read a value, also behind a pool."""
+        """Return the linear nodes that read a value, or its form behind a pool."""
         readers = []
         for node in self.graph.consumers(value):
-            readers += self._readers(node.output) if node.op == "pool" else [node]
-        return [node for node in readers if node.op == "linear"]
+            if node.op == "linear":
+                readers.append(node)
+            elif _keeps_form(self.graph.producer(value), node):
+                readers += self._readers(node.output)
+        return readers
 
     def _is_wide(self, value: str, wide: set[str]) -> bool:
         return any(node.name in wide for node in self._readers(value))
@@ -239,17 +214,11 @@ class ScaleChooser:
     def _need_roles(self, node: Node, allowed: set[str]) -> None:
         roles = self.roles[node.output]
         if not roles <= allowed:
+            forms = " and ".join(sorted(roles))
             raise UnsupportedModel(
-                f"Node {node.name!r} ({node.op}): its output is read as {' and '.join(sorted(roles))}"
-                ", which the converter cannot store in one tensor."
+                f"Node {node.name!r} ({node.op}): its output is read as {forms}, which the "
+                "converter cannot store in one tensor."
             )
-
-
-def _floored(reach: np.ndarray, heads: int) -> np.ndarray:
-    """Keep each channel's reach above a hundredth of its head's largest."""
-    largest = reach.reshape(heads, -1).max(axis=1)
-    floor = np.repeat(np.maximum(largest, 1e-6) / 100, len(reach) // heads)
-    return np.maximum(reach, floor)
 
 
 def find_roles(graph: Graph) -> dict[str, set[str]]:
@@ -263,7 +232,7 @@ def find_roles(graph: Graph) -> dict[str, set[str]]:
                 found.add(GEMM)
             elif reader.op == "attention":
                 found.add(HEADS)
-            elif reader.op == "pool" and node.op == "attention":
+            elif _keeps_form(node, reader):
                 found |= roles[reader.output]
             else:
                 found.add(STREAM)
@@ -271,9 +240,15 @@ def find_roles(graph: Graph) -> dict[str, set[str]]:
     return roles
 
 
-def _stream_ranges(graph: Graph, statistics: dict[str, Statistics],
-                   roles: dict[str, set[str]]) -> dict[str, float]:
-    """The largest magnitude of each stream value, headroom included.
+def _keeps_form(producer: Node | None, reader: Node) -> bool:
+    """Whether a reader passes on the form it reads: a pool behind an attention."""
+    return reader.op == "pool" and producer is not None and producer.op == "attention"
+
+
+def _stream_ranges(
+    graph: Graph, statistics: dict[str, Statistics], roles: dict[str, set[str]]
+) -> dict[str, float]:
+    """Return the largest magnitude of each stream value, headroom included.
 
     Operands that only one add reads take the range of its sum, so that the add is a plain one.
     """
@@ -295,12 +270,15 @@ def _is_private(graph: Graph, value: str, add: Node, roles: dict[str, set[str]])
     """Whether this add alone reads the stream form of a value that can be written at any scale."""
     producer = graph.producer(value)
     readers = [node for node in graph.consumers(value) if node.op != "linear"]
-    return (producer is not None and producer.op in ("linear", "layernorm", "pool")
-            and value not in graph.outputs and readers == [add] and STREAM in roles[value])
+    return (
+        producer is not None
+        and producer.op in ("linear", "layernorm", "pool")
+        and value not in graph.outputs
+        and readers == [add]
+        and STREAM in roles[value]
+    )
 
 
 def _embed_bound(node: Node) -> float:
-    """The largest sum any ids can make."""
+    """Return the largest sum any ids can make."""
     return float(sum(np.abs(table).max(axis=0) for table in node.weights.values()).max()) or 1e-6
-
-

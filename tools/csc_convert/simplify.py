@@ -25,9 +25,10 @@ def simplify(graph: Graph) -> Graph:
 
 
 def _rewired(graph: Graph, nodes: list[Node], renamed: dict[str, str]) -> Graph:
-    """The graph with other nodes, in which values in `renamed` are read by their new name."""
-    nodes = [replace(node, inputs=[renamed.get(name, name) for name in node.inputs])
-             for node in nodes]
+    """Return the graph with other nodes that read the values in `renamed` by their new names."""
+    nodes = [
+        replace(node, inputs=[renamed.get(name, name) for name in node.inputs]) for node in nodes
+    ]
     return replace(graph, nodes=nodes)
 
 
@@ -83,8 +84,11 @@ def _can_fuse(graph: Graph, attention: Node, parts: list[Node | None]) -> bool:
     plain = not any(key.endswith("_column") for key in attention.attributes)
     apart = len({part.name for part in parts}) == 3
     one_input = len({part.inputs[0] for part in parts}) == 1
-    return plain and apart and one_input and all(
-        _read_only_by(graph, part, attention) for part in parts
+    return (
+        plain
+        and apart
+        and one_input
+        and all(_read_only_by(graph, part, attention) for part in parts)
     )
 
 
@@ -97,8 +101,11 @@ def _fuse_three(graph: Graph, attention: Node, parts: list[Node]) -> Graph:
     fused = Node("linear", name, parts[0].inputs, [name], {}, weights)
     widths = [len(part.weights["weight"]) for part in parts]
     columns = {"q_column": 0, "k_column": widths[0], "v_column": widths[0] + widths[1]}
-    reader = replace(attention, inputs=[name] * 3 + attention.inputs[3:],
-                     attributes={**attention.attributes, **columns})
+    reader = replace(
+        attention,
+        inputs=[name] * 3 + attention.inputs[3:],
+        attributes={**attention.attributes, **columns},
+    )
     nodes = []
     for node in graph.nodes:
         if node is attention:
@@ -173,5 +180,9 @@ def drop_unused(graph: Graph) -> Graph:
 
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    drop_identities, fuse_activations, fuse_qkv, hoist_first_row, drop_unused,
+    drop_identities,
+    fuse_activations,
+    fuse_qkv,
+    hoist_first_row,
+    drop_unused,
 )

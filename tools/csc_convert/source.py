@@ -46,15 +46,18 @@ class FloatModel:
         results: dict[str, np.ndarray] = {}
         for batch in batches(self.graph, arrays):
             found: dict[str, np.ndarray] = {}
-            outputs = evaluate(self.graph, batch.inputs, observer=found.__setitem__ if trace
-                               else None)
+            outputs = evaluate(
+                self.graph, batch.inputs, observer=found.__setitem__ if trace else None
+            )
             for name, array in (found if trace else outputs).items():
                 if name not in results:
                     rows = 1 if self._is_pooled(name) else length
                     results[name] = np.zeros((count, rows, array.shape[2]), np.float32)
                 results[name][batch.numbers, : array.shape[1]] = array
-        return {name: array[:, 0] if self._is_pooled(name) else array * shown
-                for name, array in results.items()}
+        return {
+            name: array[:, 0] if self._is_pooled(name) else array * shown
+            for name, array in results.items()
+        }
 
     def _is_pooled(self, name: str) -> bool:
         """Whether a value has one row per sequence."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import blob_format as fmt
-from .encoding import Encoding, gemm_limits
+from .encoding import Encoding, gemm_headroom, gemm_limits
 from .migrate import output_error, search_rows
 
-_CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)
+_CLIPS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 _TRIMS = tuple(2.0**i for i in range(-3, 6))
 _GRID = 4096
 _LAST = fmt.TABLE_ENTRIES - 1
@@ -29,17 +29,19 @@ class Table:
 
 
 def asymmetric(low: float, high: float, wide: bool) -> Encoding:
-    """The encoding of a GEMM's input from low to high, with an exact 0."""
+    """Return the encoding of a GEMM's input from low to high, with an exact 0."""
     dtype, q_low, q_high = gemm_limits(wide)
-    low, high = min(low, 0.0), max(high, 1e-6)
+    high = max(high, 1e-6) * gemm_headroom(wide)
+    low = min(low, 0.0) * gemm_headroom(wide)
     scale = (high - low) / (q_high - q_low)
     zero_point = int(np.clip(round(q_low - low / scale), q_low, q_high))
     return Encoding(dtype, np.float64(scale), q_low, q_high, zero_point)
 
 
-def search_table_output(sample: np.ndarray, low: float, high: float, weight: np.ndarray,
-                        wide: bool) -> Encoding:
-    """The encoding of an activation's output with the least error behind the next GEMM.
+def search_table_output(
+    sample: np.ndarray, low: float, high: float, weight: np.ndarray, wide: bool
+) -> Encoding:
+    """Return the encoding of an activation's output with the least error behind the next GEMM.
 
     sample [n][K]: outputs of the activation; weight [N][K]: of the GEMM that reads them.
     """
@@ -50,9 +52,10 @@ def search_table_output(sample: np.ndarray, low: float, high: float, weight: np.
     return candidates[int(np.argmin(errors))]
 
 
-def make_table(function: Function, pre: np.ndarray, low: float, high: float,
-               encoding: Encoding) -> Table:
-    """The table with the least mean square error.
+def make_table(
+    function: Function, pre: np.ndarray, low: float, high: float, encoding: Encoding
+) -> Table:
+    """Return the table with the least mean square error.
 
     pre: a sample of the function's arguments, which lie between low and high.
     The ends of that range may be left out where the encoded function hardly changes; the entries
@@ -73,8 +76,9 @@ def make_table(function: Function, pre: np.ndarray, low: float, high: float,
     return best
 
 
-def _trim(function: Function, low: float, high: float, encoding: Encoding,
-          tolerance: float) -> tuple[float, float]:
+def _trim(
+    function: Function, low: float, high: float, encoding: Encoding, tolerance: float
+) -> tuple[float, float]:
     """Move both ends inwards as long as the encoded function changes less than the tolerance."""
     grid = np.linspace(low, high, _GRID)
     limits = encoding.decode(np.array([encoding.low, encoding.high]))
@@ -89,7 +93,7 @@ def _trim(function: Function, low: float, high: float, encoding: Encoding,
 
 
 def _table(function: Function, low: float, high: float, encoding: Encoding) -> Table:
-    """The table whose first entry stands for about low and whose last for about high."""
+    """Return the table whose first entry stands for about low and whose last for about high."""
     scale = max(high - low, 1e-6) / _LAST
     zero_point = round(-low / scale)
     if abs(zero_point) > fmt.MAX_ZERO_POINT:
