@@ -38,7 +38,7 @@ CEILINGS_OF = {
 
 # Who may be called through a pointer: (file, function) patterns of the caller, then of the called.
 CLOCKS = ("board.c|systick.c|clocks.h", ".*clocks")
-RESTART = ("board.c|systick.c", "restart|csc_system_reset")
+RESTART = ("board.c|start.c", "restart|csc_cortexm_restart")
 POINTERS = [
     (("run.c", ".*"), [("ops.c", "csc_ops_run"), ("server.c", "on_op")]),
     (
