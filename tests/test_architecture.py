@@ -30,7 +30,9 @@ C_ARROWS = {
     "firmware/gen": set(),
     "firmware/uart": set(),
     "firmware/arch": {"board.h", "image.h"},
-    "firmware/boards": {"board.h", "image.h", "clocks.h", "systick.h", "cmsdk.h"},
+    "firmware/boards": {
+        *("board.h", "image.h", "clocks.h", "cmsdk.h", "restart.h", "systick.h"),
+    },
     "firmware/boards/cs1": {"board.h", "image.h", "clocks.h", "cs1.h", "cs1_regs.h"},
 }
 

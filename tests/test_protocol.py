@@ -16,7 +16,7 @@ from boards import need_qemu
 from building import build
 from csc import _frames as fmt
 from csc._link import Link, decode, encode, pack, unpack
-from csc.image import board_elf
+from csc.image import Image, board_elf
 from csc.transport import PipeTransport, QemuTransport
 
 RAM = 1 << 16
@@ -576,6 +576,34 @@ def test_random_requests_never_break_the_server(line):
     assert {S.OK, S.MESSAGE, S.BODY, S.ORDER, S.RANGE} <= set(seen)
     assert seen[S.OK] > 300
     assert csc.Device(line).identity.board == "host"
+
+
+@pytest.mark.parametrize(
+    ("board", "nowhere"),
+    [
+        ("qemu-riscv32", 0x1800_0000),
+        ("mps2-an386", 0x7000_0000),
+        ("mps2-an500", 0x7000_0000),
+        ("mps3-an547", 0x2300_0000),
+    ],
+)
+def test_fault_of_the_processor(board, nowhere):
+    """A model at an address without memory: the board says FAULT, starts again, and answers."""
+    need_qemu(board)
+    image = Image(board_elf(board), board)
+    record = image.record
+    record["model_address"], record["model_bytes"] = nowhere, 4096
+    image._write_record(record)
+    transport = QemuTransport(board, bytes(image.data))
+    try:
+        link = Link(transport, 20.0)
+        link.identify()
+        with pytest.raises(csc.DeviceError, match="met a fault and starts again") as caught:
+            link.ask(M.USE_EMBEDDED)
+        assert caught.value.status == "FAULT"
+        assert state_of(link) == fmt.State.EMPTY
+    finally:
+        transport.close()
 
 
 @pytest.mark.parametrize("board", ["qemu-riscv32", "mps2-an386"])

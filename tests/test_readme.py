@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 import measured  # noqa: E402
+from boards import need_qemu  # noqa: E402
 
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
@@ -79,6 +80,8 @@ def test_command(demo, command):
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python(demo, code):
+    for board in re.findall(r'"qemu:([^"]+)"', code):
+        need_qemu(board)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=False
     )

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = ROOT / "examples" / "debian_sections"
 HOST = ["host", "portable", "avx2", "cs1"]
 BOARDS = ["qemu-riscv32", "mps2-an386", "mps2-an500", "mps3-an547"]
-PLACES = [*HOST, *(f"qemu:{board}" for board in BOARDS)]
+PLACES = [*HOST, *(f"qemu:{board}" for board in BOARDS), "soc:cs1"]
 
 
 def run_on(place, blob, inputs, **options):
@@ -26,6 +26,8 @@ def run_on(place, blob, inputs, **options):
         pytest.skip("this CPU has no AVX2")
     if kind == "qemu":
         need_qemu(board)
+    if kind == "soc" and not hasattr(csc, "Soc"):
+        pytest.skip("csc.Soc is not there yet")
     if place in HOST:
         return csc.infer(blob, inputs, raw=True, backend=place)
     with csc.Device(place, blob, **options) as device:
@@ -52,6 +54,22 @@ def test_every_op_of_a_tiny_encoder(place, length):
 def test_a_model_sent_over_the_line(board):
     blob, inputs = tiny_encoder_blob()
     assert_same(run_on(f"qemu:{board}", blob, inputs, send=True), run_on("portable", blob, inputs))
+
+
+def test_the_chip_counts_what_the_driver_counts():
+    """The firmware on the chip and the driver on the host: the same blocks and engine clocks."""
+    blob, inputs = tiny_encoder_blob()
+    if not hasattr(csc, "Soc"):
+        pytest.skip("csc.Soc is not there yet")
+    with csc.Device("soc:cs1", blob) as chip:
+        assert chip.identity.has_engine
+        there = chip.infer(inputs, raw=True)
+        assert sum(op.clocks for op in there.report) <= chip.clocks
+    here = csc.infer(blob, inputs, raw=True, backend="cs1")
+    for mine, theirs in zip(there.report, here.report, strict=True):
+        assert mine.name == theirs.name and mine.clocks > 0
+        assert (mine.blocks, mine.bus_writes) == (theirs.blocks, theirs.bus_writes)
+        assert mine.engine_clocks == theirs.engine_clocks <= mine.clocks
 
 
 @pytest.fixture(scope="session")

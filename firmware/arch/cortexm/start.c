@@ -2,12 +2,12 @@
 
 #include "board.h"
 #include "image.h"
+#include "restart.h"
 #include "systick.h"
 
 extern uint32_t csc_bss_first[];
 extern uint32_t csc_bss_end[];
 
-void csc_reset(void);
 static void fault(void);
 
 typedef void (*csc_vector_t)(void);
@@ -23,7 +23,7 @@ static const struct {
 };
 
 // Without a frame of its own: it paints the whole stack.
-__attribute__((naked, used)) void csc_reset(void) {
+__attribute__((naked, used)) _Noreturn void csc_reset(void) {
   __asm__ volatile(
       "  ldr r0, =csc_stack_high\n"
       "  mov sp, r0\n"
@@ -49,5 +49,26 @@ __attribute__((naked)) static void fault(void) {
       "  ldr r0, =csc_stack_high\n"
       "  mov sp, r0\n"
       "  b csc_fault\n"
+      "  .ltorg\n");
+}
+
+// From thread mode a jump. From a fault's handler the way out is a return from the exception, to a
+// frame that says: go on at csc_reset.
+__attribute__((naked)) void csc_cortexm_restart(void *ctx) {
+  (void)ctx;
+  __asm__ volatile(
+      "  mrs r0, ipsr\n"
+      "  cbnz r0, 1f\n"
+      "  b csc_reset\n"
+      "1: ldr r0, =csc_stack_high\n"
+      "  sub r0, #32\n"
+      "  ldr r1, =csc_reset\n"
+      "  bic r1, #1\n"
+      "  str r1, [r0, #24]\n"
+      "  ldr r1, =0x01000000\n"
+      "  str r1, [r0, #28]\n"
+      "  mov sp, r0\n"
+      "  ldr lr, =0xFFFFFFF9\n"
+      "  bx lr\n"
       "  .ltorg\n");
 }

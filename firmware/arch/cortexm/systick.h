@@ -1,4 +1,4 @@
-// systick.h: a 64-bit count of the CPU's clocks, and reset, the same on every Cortex-M.
+// systick.h: a 64-bit count of the CPU's clocks, the same on every Cortex-M.
 
 #ifndef CSC_CORTEXM_SYSTICK_H
 #define CSC_CORTEXM_SYSTICK_H
@@ -10,8 +10,5 @@ uint64_t csc_systick_clocks(void *ctx);
 
 // Handler of the SysTick exception, taken once in 2^24 clocks.
 void csc_systick_wrapped(void);
-
-// Resets the whole system.
-void csc_system_reset(void *ctx);
 
 #endif

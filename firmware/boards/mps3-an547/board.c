@@ -4,6 +4,7 @@
 
 #include "cmsdk.h"
 #include "image.h"
+#include "restart.h"
 #include "systick.h"
 
 #define UART 0x49303000u
@@ -26,5 +27,5 @@ void csc_board_start(csc_board_t *board) {
   board->read = csc_cmsdk_read;
   board->write = csc_cmsdk_write;
   board->clocks = csc_systick_clocks;
-  board->restart = csc_system_reset;
+  board->restart = csc_cortexm_restart;
 }

@@ -1,4 +1,4 @@
-// QEMU's machine "virt": a 16550 UART and a device that resets.
+// QEMU's machine "virt": a 16550 UART.
 
 #include "board.h"
 
@@ -10,8 +10,6 @@
 #define UART_LINE_STATUS 5u
 #define LINE_RECEIVED 1u
 #define LINE_SENDER_EMPTY 0x20u
-#define TEST_DEVICE 0x00100000u
-#define TEST_RESET 0x7777u
 
 CSC_IMAGE("qemu-riscv32", 0,
           {CSC_LINKED(csc_data_end), CSC_LINKED(csc_ram_end), CSC_FRAME_MEMORY_RAM, 0});
@@ -36,9 +34,7 @@ static void write_byte(void *ctx, uint8_t byte) {
 
 static void restart(void *ctx) {
   (void)ctx;
-  *(volatile uint32_t *)(uintptr_t)TEST_DEVICE = TEST_RESET;
-  for (;;) {
-  }
+  csc_reset();
 }
 
 void csc_board_start(csc_board_t *board) {
