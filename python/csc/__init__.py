@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
-    from csc._face import Result as Result
     from csc._verify import Verification as Verification
     from csc._verify import verify as verify
     from csc.blob import OpInfo as OpInfo
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from csc.errors import InputError as InputError
     from csc.image import make_firmware as make_firmware
     from csc.model import Model as Model
+    from csc.model import Result as Result
     from csc.model import infer as infer
     from csc.model import inspect as inspect
     from csc.model import load as load
@@ -50,7 +50,7 @@ _HOMES = {
     "Model": "csc.model",
     "OpInfo": "csc.blob",
     "OpReport": "csc._backend",
-    "Result": "csc._face",
+    "Result": "csc.model",
     "TensorInfo": "csc.blob",
     "Verification": "csc._verify",
     "convert": "csc_convert",
