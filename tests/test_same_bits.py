@@ -50,10 +50,17 @@ def test_every_op_of_a_tiny_encoder(place, length):
     assert_same(got, {n: v.reshape(got[n].shape) for n, v in expected.items()})
 
 
-@pytest.mark.parametrize("board", BOARDS)
-def test_a_model_sent_over_the_line(board):
+@pytest.mark.parametrize("place", [*(f"qemu:{board}" for board in BOARDS), "soc:cs1"])
+def test_a_model_sent_over_the_line(place):
     blob, inputs = tiny_encoder_blob()
-    assert_same(run_on(f"qemu:{board}", blob, inputs, send=True), run_on("portable", blob, inputs))
+    assert_same(run_on(place, blob, inputs, send=True), run_on("portable", blob, inputs))
+
+
+def test_the_chip_with_slow_memory():
+    """One more clock for each access to RAM: the firmware still keeps up with the line."""
+    blob, inputs = tiny_encoder_blob()
+    got = run_on("soc:cs1", blob, inputs, send=True, ram_wait=1)
+    assert_same(got, run_on("portable", blob, inputs))
 
 
 def test_the_chip_counts_what_the_driver_counts():

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
-    from csc._face import Result as Result
     from csc._profile import Report as Report
     from csc._profile import profile as profile
     from csc._verify import Verification as Verification
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from csc.errors import InputError as InputError
     from csc.image import make_firmware as make_firmware
     from csc.model import Model as Model
+    from csc.model import Result as Result
     from csc.model import infer as infer
     from csc.model import inspect as inspect
     from csc.model import load as load
@@ -55,7 +55,7 @@ _HOMES = {
     "OpInfo": "csc.blob",
     "OpReport": "csc._backend",
     "Report": "csc._profile",
-    "Result": "csc._face",
+    "Result": "csc.model",
     "Soc": "csc.soc",
     "StopReason": "csc.soc",
     "TensorInfo": "csc.blob",

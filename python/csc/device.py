@@ -18,11 +18,13 @@ from csc._link import Link, RefusalError
 from csc._status import load_error, run_error
 from csc.blob import Head, TensorInfo
 from csc.errors import ChipError, DeviceError, InputError
-from csc.image import make_firmware, ram_needed, read_elf
+from csc.image import Image, make_firmware, ram_needed, read_elf
 from csc.model import Model, inspect
 from csc.transport import QemuTransport, SerialTransport, SocTransport, Transport
 
-SOC_UART_DIVISOR = 16  # clocks per bit: the model's time is the host's
+# Clocks per bit on the SoC model, whose time is the host's: the least, as a power of two, at which
+# the firmware never loses a byte.
+SOC_UART_DIVISOR = 16
 SOC_RAM_BYTES = 4 << 20  # at least
 
 
@@ -301,13 +303,12 @@ def _open(where: str | Transport, model: Model | None, options: dict[str, Any]) 
 
 
 def _open_soc(name: str, model: Model | None, options: dict[str, Any]) -> Transport:
-    if model is None:
-        raise DeviceError(
-            f"soc:{name} takes its model in the image, since the chip's line is slow; give one and "
-            f"leave send False."
-        )
     elf = options.pop("elf", None)
-    options.setdefault("ram_bytes", max(SOC_RAM_BYTES, ram_needed(model, name, elf)))
-    ram_bytes = options["ram_bytes"]
-    made = make_firmware(model, name, elf=elf, ram_bytes=ram_bytes, uart_divisor=SOC_UART_DIVISOR)
-    return SocTransport(name, made, SOC_UART_DIVISOR, **options)
+    needed = 0 if model is None else ram_needed(model, name, elf)
+    ram_bytes = options.setdefault("ram_bytes", max(SOC_RAM_BYTES, needed))
+    image = Image(read_elf(name, elf), str(elf or name))
+    image.set_ram_end(ram_bytes)
+    image.set_uart_divisor(SOC_UART_DIVISOR)
+    if model is not None:
+        image.add_model(model)
+    return SocTransport(name, bytes(image.data), SOC_UART_DIVISOR, **options)

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from csc._backend import BACKENDS, Backend
 from csc._csc import ffi, lib
-from csc._face import Batch, Face, Result, as_output, live_view
+from csc._face import Batch, Face, as_output, live_view
+from csc._face import Result as Result
 from csc._status import run_error
 from csc.blob import Blob, OpInfo, TensorInfo, aligned_bytes
 from csc.errors import ArenaError, InputError

@@ -94,8 +94,8 @@ int main(int count, char **arguments) {
   if (!engine) die("malloc");
   csc_sim_cs1_init(engine);
   csc_host_cs1_init(&host, engine);
-  csc_board_t board = {&image, host.backend, &host.driver, 1000,   stack,  stack + 4,
-                       NULL,   read_byte,    write_byte,   clocks, restart};
+  csc_board_t board = {&image, host.backend, &host.driver, 1000,   stack,   stack + 4,
+                       NULL,   read_byte,    write_byte,   clocks, restart, NULL};
   server.board = board;
   csc_serve(&server);
   free(engine);
