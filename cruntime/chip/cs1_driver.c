@@ -135,10 +135,27 @@ static int32_t fetch_x(const product_t *job, size_t index) {
   }
 }
 
+// A whole column of B where the registers are within reach.
+static void store_b_column(volatile uint32_t *b, const product_t *job, size_t first) {
+  if (job->x_type == TYPE_S8) {
+    const int8_t *x = (const int8_t *)job->x + first;
+#pragma GCC unroll 8
+    for (uint32_t k = 0; k < EDGE; k++) b[k * EDGE] = (uint32_t)(int32_t)x[k];
+  } else {
+#pragma GCC unroll 1
+    for (uint32_t k = 0; k < EDGE; k++) b[k * EDGE] = (uint32_t)fetch_x(job, first + k);
+  }
+}
+
 // One column of B: `depth` elements of a row of x, then zeros up to 8.
 static csc_cs1_status_t write_b_column(csc_cs1_t *cs1, const product_t *job, uint32_t address,
                                        size_t first, uint32_t depth) {
   const csc_bus_t *bus = cs1->bus;
+  if (cs1->window && depth == EDGE) {
+    store_b_column(cs1->window + ((address - cs1->base) >> 2), job, first);
+    cs1->writes += EDGE;
+    return CSC_CS1_OK;
+  }
   for (uint32_t k = 0; k < EDGE; k++) {
     const uint32_t value = k < depth ? (uint32_t)fetch_x(job, first + k) : 0;
     if (bus->write32(bus->ctx, address, value) != 0) return CSC_CS1_BUS_ERROR;

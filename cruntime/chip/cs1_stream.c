@@ -2,14 +2,17 @@
 // behind it. What makes this safe (CHIP.md, timing of a run), with clock 0 the start:
 //
 // * C(n, r) can be read from clock 10 + 64 n + 8 r on. A transfer takes the CPU at least 5 clocks,
-//   so after two reads of CTRL the first C is read in clock 15 or later. Each C takes at least 15
-//   clocks (load acc, load C, store acc: all volatile, so in this order) and each row of the next A
-//   at least 40 (eight volatile stores): C(n, r) is read in clock 15 + n (15 rows + 40) + 15 r or
-//   later. That is never too early with 2 rows or more; a single row spends two more reads of CTRL
-//   for each n: 15 + n (15 + 40 + 10).
+//   so after a read of CTRL and a load of acc the first C is read in clock 15 or later. Each C
+//   takes at least 15 clocks (load acc, load C, store acc: all volatile, so in this order) and each
+//   row of the next A at least 40 (eight volatile stores): C(n, r) is read in clock 15 + n (15 rows
+//   + 40) + 15 r or later. That is never too early with 2 rows or more; a single row spends two
+//   more reads of CTRL for each n: 15 + n (15 + 40 + 10).
 // * Row n of A has been used for all results that count when C(n, rows - 1) is readable; only
 //   then the next A's row is written over it.
-// * The last block has no next A to fill the time, so it is waited for first.
+// * The last block of a depth has no next A. With all 8 rows its results alone take 120 clocks for
+//   each n; with fewer it is waited for first. B is written only after CTRL has read 0.
+//
+// Memory that makes the CPU wait only adds clocks to these.
 
 #include "cs1_stream.h"
 
@@ -71,7 +74,7 @@ INLINE void wait_10_clocks(engine_t engine) {
 // Starts the block in A, adds its results and puts the next block into A.
 INLINE void overlap_block(engine_t engine, const int8_t *next, int32_t *const *acc, uint32_t rows) {
   *engine.ctrl = CSC_CS1_CTRL_START_MASK;
-  wait_10_clocks(engine);
+  (void)*engine.ctrl;
 #pragma GCC unroll 8
   for (uint32_t n = 0; n < EDGE; n++) {
     add_row(engine.c + n * WORDS, acc, n, rows);
@@ -83,6 +86,12 @@ INLINE void overlap_block(engine_t engine, const int8_t *next, int32_t *const *a
 INLINE csc_cs1_status_t last_block(csc_cs1_t *cs1, engine_t engine, int32_t *const *acc,
                                    uint32_t rows) {
   *engine.ctrl = CSC_CS1_CTRL_START_MASK;
+  if (rows == EDGE) {
+    (void)*engine.ctrl;
+#pragma GCC unroll 8
+    for (uint32_t n = 0; n < EDGE; n++) add_row(engine.c + n * WORDS, acc, n, rows);
+    return csc_cs1_finish_run(cs1);
+  }
   const csc_cs1_status_t status = csc_cs1_finish_run(cs1);
   if (status != CSC_CS1_OK) return status;
 #pragma GCC unroll 1
@@ -90,12 +99,14 @@ INLINE csc_cs1_status_t last_block(csc_cs1_t *cs1, engine_t engine, int32_t *con
   return CSC_CS1_OK;
 }
 
-// `rows` is a constant wherever speed matters, so the products below become shifts.
+// `rows` is a constant wherever speed matters, so the products below become shifts. Reads
+// in csc_cs1_finish_run count themselves.
 INLINE void count_transfers(csc_cs1_t *cs1, uint32_t n_blocks, uint32_t rows) {
-  const uint32_t polls = rows == 1 ? 4 + 2 * EDGE : 4;  // of each block but the last
+  // Of each block but the last: CTRL behind the start, CTRL and PERF_CYCLES at the end.
+  const uint32_t polls = rows == 1 ? 3 + 2 * EDGE : 3;
   cs1->blocks += n_blocks;
   cs1->engine_clocks += n_blocks * BLOCK_CLOCKS;
-  cs1->reads += n_blocks * (EDGE * rows + polls) - polls;
+  cs1->reads += n_blocks * (EDGE * rows + polls) - (rows == EDGE ? polls - 1 : polls);
   cs1->writes += n_blocks * (1 + EDGE * EDGE);
 }
 

@@ -49,7 +49,7 @@ uint32_t csc_softmax_row(const int32_t *score, const uint8_t *mask, uint32_t key
   for (uint32_t j = 0; j < keys; j++) {
     e[j] = 0;
     if (!visible(mask, j)) continue;
-    e[j] = csc_exp_table[csc_clamp(csc_requant(top - score[j], scale), 0, 255)];
+    e[j] = csc_exp_table[csc_requant(top - score[j], scale, 0, 255)];
     sum += e[j];
   }
   return sum;
@@ -58,8 +58,11 @@ uint32_t csc_softmax_row(const int32_t *score, const uint8_t *mask, uint32_t key
 void csc_context_row(const int32_t *acc, uint32_t sum, uint32_t depth, csc_scale_t scale,
                      int32_t zero_point, const csc_out_t *out, size_t row, size_t column) {
   csc_recip_t recip = csc_recip(sum ? sum : 1);  // acc is 0 where sum is
+  csc_line_t line = csc_line(out, row);
+  int32_t low = line.low - zero_point;
+  int32_t high = line.high - zero_point;
   for (uint32_t d = 0; d < depth; d++) {
-    int64_t value = csc_requant(csc_mean8(acc[d], recip), scale);
-    csc_store(out, row, column + d, value + zero_point);
+    int32_t value = csc_requant(csc_mean8(acc[d], recip), scale, low, high);
+    csc_store(line, column + d, value + zero_point);
   }
 }

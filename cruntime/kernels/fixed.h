@@ -7,19 +7,78 @@
 
 #include "csc_tables.h"
 
-// (a + 2^(s-1)) >> s, 1 <= s <= 46, |a| < 2^62. The shift of a negative number is arithmetic.
-static inline int64_t csc_round_shift(int64_t a, uint32_t s) {
-  return (a + ((int64_t)1 << (s - 1))) >> s;
-}
+// Without a multiplier, products are sums of multiples, and 64-bit numbers are avoided.
+#if defined(__riscv) && !defined(__riscv_mul)
+#define CSC_HAS_MULTIPLIER 0
+#else
+#define CSC_HAS_MULTIPLIER 1
+#endif
 
 // min(max(a, low), high)
-static inline int64_t csc_clamp(int64_t a, int64_t low, int64_t high) {
+static inline int32_t csc_clamp(int32_t a, int32_t low, int32_t high) {
   return a < low ? low : (a > high ? high : a);
 }
 
+// RS(a, s) = (a + 2^(s-1)) >> s, 1 <= s <= 31, where the sum fits int32. The shift of a negative
+// number is arithmetic.
+static inline int32_t csc_round_shift(int32_t a, uint32_t s) {
+  return (a + ((int32_t)1 << (s - 1))) >> s;
+}
+
+// --- products ------------------------------------------------------------------------------------
+
+// A product of more than 32 bits: high * 2^16 + low.
+typedef struct {
+  int32_t high;
+  uint32_t low;
+} csc_split_t;
+
+// One factor of many products.
+typedef struct {
+#if CSC_HAS_MULTIPLIER
+  int32_t value;
+#else
+  uint32_t multiples[4][16];  // [i][n]: n * 16^i times the factor; [3][n] from n = 8 on: n - 16
+#endif
+} csc_factor_t;
+
+#if CSC_HAS_MULTIPLIER
+
+static inline int32_t csc_multiply(int32_t a, int32_t b) { return a * b; }
+
+static inline csc_split_t csc_multiply_split(int32_t a, uint32_t m) {
+  csc_split_t product = {(a >> 16) * (int32_t)m, ((uint32_t)a & 0xFFFFu) * m};
+  return product;
+}
+
+static inline void csc_set_factor(csc_factor_t *factor, int32_t value) { factor->value = value; }
+
+static inline int32_t csc_times(const csc_factor_t *factor, int32_t a) { return a * factor->value; }
+
+#else
+
+// a * b, |b| <= 65535, where the product fits int32.
+int32_t csc_multiply(int32_t a, int32_t b);
+// a * m, m <= 2^15: |high| <= 2^30, low < 2^31.
+csc_split_t csc_multiply_split(int32_t a, uint32_t m);
+// What csc_times needs; |value| <= 32767.
+void csc_set_factor(csc_factor_t *factor, int32_t value);
+
+// a times the factor, -32768 <= a <= 32767.
+static inline int32_t csc_times(const csc_factor_t *factor, int32_t a) {
+  const uint32_t digits = (uint32_t)a;
+  return (int32_t)(factor->multiples[0][digits & 15] + factor->multiples[1][digits >> 4 & 15] +
+                   factor->multiples[2][digits >> 8 & 15] +
+                   factor->multiples[3][digits >> 12 & 15]);
+}
+
+#endif
+
+// --- requantization ------------------------------------------------------------------------------
+
 // A multiplier and a shift as they stand in a blob: multiplier + 65536 * shift.
 typedef struct {
-  uint32_t multiplier;  // 0..32767
+  uint32_t multiplier;  // 0..2^15
   uint32_t shift;       // 1..46
 } csc_scale_t;
 
@@ -28,10 +87,40 @@ static inline csc_scale_t csc_unpack_scale(int32_t packed) {
   return scale;
 }
 
-// rq(a, M, s): requantization without clamping. |a * M| < 2^46, so int64 holds the sum.
-static inline int64_t csc_requant(int32_t a, csc_scale_t scale) {
-  return csc_round_shift((int64_t)a * (int32_t)scale.multiplier, scale.shift);
+// csc_requant for CPUs with 64-bit registers: |a * M| <= 2^46, so int64 holds the sum.
+static inline int32_t csc_requant_wide(int32_t a, csc_scale_t scale, int32_t low, int32_t high) {
+  int64_t product = (int64_t)a * (int32_t)scale.multiplier;
+  int64_t rounded = (product + ((int64_t)1 << (scale.shift - 1))) >> scale.shift;
+  return (int32_t)(rounded < low ? low : (rounded > high ? high : rounded));
 }
+
+// csc_requant in 32 bits. With a * M = top * 2^16 + rest, 0 <= rest < 2^16:
+// * s > 16: rounding adds a multiple of 2^16, so `rest` is shifted out. |top| <= 2^30 + 2^15 and
+//   2^(s-17) <= 2^29, so their sum fits.
+// * s <= 16: top * 2^16 is a multiple of 2^s, so only `rest` is rounded. Where |top| is 2^(14+s) or
+//   more, the result is 2^30 or more in size, outside the limits; else the sum fits.
+static inline int32_t csc_requant_narrow(int32_t a, csc_scale_t scale, int32_t low, int32_t high) {
+  csc_split_t product = csc_multiply_split(a, scale.multiplier);
+  int32_t top = product.high + (int32_t)(product.low >> 16);
+  uint32_t s = scale.shift;
+  if (s > 16) return csc_clamp((top + ((int32_t)1 << (s - 17))) >> (s - 16), low, high);
+  int32_t limit = (int32_t)1 << (14 + s);
+  if (top >= limit) return high;
+  if (top < -limit) return low;
+  uint32_t rest = (product.low & 0xFFFFu) + (1u << (s - 1));
+  return csc_clamp((int32_t)((uint32_t)top << (16 - s)) + (int32_t)(rest >> s), low, high);
+}
+
+// clamp(rq(a, M, s), low, high), |low| and |high| at most 2^29.
+static inline int32_t csc_requant(int32_t a, csc_scale_t scale, int32_t low, int32_t high) {
+#if UINTPTR_MAX > 0xFFFFFFFFu
+  return csc_requant_wide(a, scale, low, high);
+#else
+  return csc_requant_narrow(a, scale, low, high);
+#endif
+}
+
+// --- roots and reciprocals -----------------------------------------------------------------------
 
 // Number of binary digits of a > 0.
 static inline uint32_t csc_bit_length(uint64_t a) {
@@ -75,9 +164,10 @@ static inline csc_recip_t csc_recip(uint32_t n) {
   return recip;
 }
 
-// a / n with 8 fractional bits, given recip(n). |a * r| < 2^46.
+// a / n with 8 fractional bits, given recip(n); the result is below 2^29 in size.
 static inline int32_t csc_mean8(int32_t a, csc_recip_t recip) {
-  return (int32_t)csc_round_shift((int64_t)a * (int32_t)recip.r, 6 + recip.length);
+  csc_scale_t scale = {recip.r, 6 + recip.length};
+  return csc_requant(a, scale, -(1 << 29), 1 << 29);
 }
 
 #endif

@@ -10,14 +10,9 @@ static inline void multiply_block_s8(const int8_t *x, const int8_t *w, int32_t *
   }
 }
 
-// In 32 bits: the 64-bit csc_clamp costs much in this place.
-static inline int16_t clamp_wide(int32_t x) {
-  return (int16_t)(x < CSC_WIDE_MIN ? CSC_WIDE_MIN : (x > CSC_WIDE_MAX ? CSC_WIDE_MAX : x));
-}
-
 static inline void multiply_block_s16(const int16_t *x, const int8_t *w, int32_t *acc) {
   int16_t clamped[8];
-  for (int k = 0; k < 8; k++) clamped[k] = clamp_wide(x[k]);
+  for (int k = 0; k < 8; k++) clamped[k] = (int16_t)csc_clamp(x[k], CSC_WIDE_MIN, CSC_WIDE_MAX);
   for (int n = 0; n < 8; n++) {
     int32_t sum = 0;
     for (int k = 0; k < 8; k++) sum += clamped[k] * (int16_t)w[8 * n + k];
@@ -51,17 +46,20 @@ void csc_matmul_blocks_s16(const int16_t *x, size_t x_stride, uint32_t rows, con
   }
 }
 
-static int64_t look_up(const void *table, csc_dtype_t dtype, int64_t index) {
+static int32_t look_up(const void *table, csc_dtype_t dtype, int32_t index) {
   return dtype == CSC_DTYPE_INT8 ? ((const int8_t *)table)[index] : ((const int16_t *)table)[index];
 }
 
 // |acc| <= 2^30 and |bias| < 2^30, so their sum fits int32 (SPEC.md, section 3.3).
 void csc_finish_row(const csc_finish_t *finish, const int32_t *acc, size_t outputs,
                     const csc_out_t *out, size_t row) {
+  csc_line_t line = csc_line(out, row);
+  int32_t low = finish->clamp_low - finish->zero_point;
+  int32_t high = finish->clamp_high - finish->zero_point;
   for (size_t n = 0; n < outputs; n++) {
     int32_t sum = acc[n] + finish->requant[2 * n];
-    int64_t u = csc_requant(sum, csc_unpack_scale(finish->requant[2 * n + 1]));
-    u = csc_clamp(u + finish->zero_point, finish->clamp_low, finish->clamp_high);
-    csc_store(out, row, n, finish->table ? look_up(finish->table, out->dtype, u) : u);
+    csc_scale_t scale = csc_unpack_scale(finish->requant[2 * n + 1]);
+    int32_t u = csc_requant(sum, scale, low, high) + finish->zero_point;
+    csc_store(line, n, finish->table ? look_up(finish->table, out->dtype, u) : u);
   }
 }

@@ -19,8 +19,28 @@ typedef struct {
   size_t stride;      // elements from one row to the next
 } csc_out_t;
 
-// Stores `value` clamped to the destination's dtype at [row][column].
-void csc_store(const csc_out_t *out, size_t row, size_t column, int64_t value);
+// Places in one row of a destination, and the limits of its dtype.
+typedef struct {
+  int8_t *bytes;  // null for int16
+  int16_t *halves;
+  int32_t low, high;
+} csc_line_t;
+
+static inline csc_line_t csc_line(const csc_out_t *out, size_t row) {
+  size_t first = row * out->stride;
+  csc_line_t bytes = {(int8_t *)out->data + first, NULL, INT8_MIN, INT8_MAX};
+  csc_line_t halves = {NULL, (int16_t *)out->data + first, INT16_MIN, INT16_MAX};
+  return out->dtype == CSC_DTYPE_INT8 ? bytes : halves;
+}
+
+// Stores a value within the limits.
+static inline void csc_store(csc_line_t line, size_t column, int32_t value) {
+  if (line.bytes) {
+    line.bytes[column] = (int8_t)value;
+  } else {
+    line.halves[column] = (int16_t)value;
+  }
+}
 
 // EMBED, one token: out[c] for c < columns.
 typedef struct {
