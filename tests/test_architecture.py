@@ -30,6 +30,7 @@ C_ARROWS = {
     "firmware/gen": set(),
     "firmware/uart": set(),
     "firmware/arch": {"board.h", "image.h"},
+    "firmware/bench": {"clocks.h", "cs1_driver.h", "cs1_regs.h"},
     "firmware/boards": {"board.h", "image.h", "clocks.h", "systick.h", "cmsdk.h"},
     "firmware/boards/cs1": {"board.h", "image.h", "clocks.h", "cs1.h", "cs1_regs.h"},
 }

@@ -38,7 +38,9 @@ def test_mypy():
     run(sys.executable, "-m", "mypy", cwd=ROOT)
 
 
-@pytest.mark.parametrize("generator", ["generate_blob.py", "generate_frames.py", "generate_registers.py"])
+@pytest.mark.parametrize(
+    "generator", ["generate_blob.py", "generate_frames.py", "generate_registers.py"]
+)
 def test_generated_files_are_fresh(generator):
     run(sys.executable, ROOT / "tools/spec" / generator, "--check", cwd=ROOT)
 
