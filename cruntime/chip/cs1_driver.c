@@ -135,27 +135,10 @@ static int32_t fetch_x(const product_t *job, size_t index) {
   }
 }
 
-// A whole column of B where the registers are within reach.
-static void store_b_column(volatile uint32_t *b, const product_t *job, size_t first) {
-  if (job->x_type == TYPE_S8) {
-    const int8_t *x = (const int8_t *)job->x + first;
-#pragma GCC unroll 8
-    for (uint32_t k = 0; k < EDGE; k++) b[k * EDGE] = (uint32_t)(int32_t)x[k];
-  } else {
-#pragma GCC unroll 1
-    for (uint32_t k = 0; k < EDGE; k++) b[k * EDGE] = (uint32_t)fetch_x(job, first + k);
-  }
-}
-
 // One column of B: `depth` elements of a row of x, then zeros up to 8.
 static csc_cs1_status_t write_b_column(csc_cs1_t *cs1, const product_t *job, uint32_t address,
                                        size_t first, uint32_t depth) {
   const csc_bus_t *bus = cs1->bus;
-  if (cs1->window && depth == EDGE) {
-    store_b_column(cs1->window + ((address - cs1->base) >> 2), job, first);
-    cs1->writes += EDGE;
-    return CSC_CS1_OK;
-  }
   for (uint32_t k = 0; k < EDGE; k++) {
     const uint32_t value = k < depth ? (uint32_t)fetch_x(job, first + k) : 0;
     if (bus->write32(bus->ctx, address, value) != 0) return CSC_CS1_BUS_ERROR;
@@ -165,7 +148,24 @@ static csc_cs1_status_t write_b_column(csc_cs1_t *cs1, const product_t *job, uin
   return CSC_CS1_OK;
 }
 
+// The same where the registers are within reach: all 8 elements of each row of an int8 x.
+static void store_b(csc_cs1_t *cs1, const product_t *job, size_t k) {
+  volatile uint32_t *b = cs1->window + CSC_CS1_B / WORD_BYTES;
+  const int8_t *x = (const int8_t *)job->x + k;
+  for (uint32_t r = 0; r < job->rows; r++) {
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < EDGE; i++) b[i * EDGE] = (uint32_t)(int32_t)x[i];
+    x += job->x_stride;
+    b++;
+  }
+  cs1->writes += EDGE * job->rows;
+}
+
 static csc_cs1_status_t write_b(csc_cs1_t *cs1, const product_t *job, size_t k, uint32_t depth) {
+  if (cs1->window && depth == EDGE && job->x_type == TYPE_S8) {
+    store_b(cs1, job, k);
+    return CSC_CS1_OK;
+  }
   uint32_t address = cs1->base + CSC_CS1_B;
   size_t first = k;
   for (uint32_t r = 0; r < job->rows; r++) {
@@ -210,9 +210,18 @@ static int can_stream(const csc_cs1_t *cs1, const product_t *job, uint32_t depth
 
 static uint32_t smaller_of(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+// Whether the first block of the depth stores its results; else they are added to zeros.
+static int stores_first(const csc_cs1_t *cs1, const product_t *job) {
+  return job->rows == EDGE && job->depth >= EDGE && can_stream(cs1, job, EDGE);
+}
+
 // All columns for one block of the depth, B being loaded; `w` is the first block of weights.
 static csc_cs1_status_t multiply_columns(csc_cs1_t *cs1, const product_t *job, const int8_t *w,
-                                         uint32_t depth) {
+                                         uint32_t depth, int is_first) {
+  if (is_first && stores_first(cs1, job)) {
+    return csc_cs1_stream_first(cs1, w, job->w_n_block, job->cols / EDGE, job->acc,
+                                job->acc_stride);
+  }
   if (can_stream(cs1, job, depth)) {
     return csc_cs1_stream(cs1, w, job->w_n_block, job->cols / EDGE, job->rows, job->acc,
                           job->acc_stride);
@@ -229,6 +238,15 @@ static csc_cs1_status_t multiply_columns(csc_cs1_t *cs1, const product_t *job, c
   return CSC_CS1_OK;
 }
 
+// csc_cs1_stream takes rows that are not there as rows of zeros.
+static void clear_b(csc_cs1_t *cs1, uint32_t rows) {
+  volatile uint32_t *b = cs1->window + CSC_CS1_B / WORD_BYTES;
+  for (uint32_t k = 0; k < EDGE; k++, b += EDGE) {
+    for (uint32_t r = rows; r < EDGE; r++) b[r] = 0;
+    cs1->writes += EDGE - rows;
+  }
+}
+
 static void clear_acc(const product_t *job) {
   size_t first = 0;
   for (uint32_t r = 0; r < job->rows; r++) {
@@ -240,12 +258,13 @@ static void clear_acc(const product_t *job) {
 static csc_cs1_status_t multiply(csc_cs1_t *cs1, const product_t *job) {
   csc_cs1_status_t status = prepare_engine(cs1);
   if (status != CSC_CS1_OK) return status;
-  clear_acc(job);
+  if (!stores_first(cs1, job)) clear_acc(job);
+  if (can_stream(cs1, job, EDGE)) clear_b(cs1, job->rows);
   size_t w_first = 0;
   for (uint32_t k = 0, depth = 0; k < job->depth; k += depth) {
     depth = smaller_of(EDGE, job->depth - k);
     status = write_b(cs1, job, k, depth);
-    if (status == CSC_CS1_OK) status = multiply_columns(cs1, job, job->w + w_first, depth);
+    if (status == CSC_CS1_OK) status = multiply_columns(cs1, job, job->w + w_first, depth, k == 0);
     if (status != CSC_CS1_OK) return status;
     w_first += job->w_k_block;
   }

@@ -9,8 +9,10 @@
 //   more reads of CTRL for each n: 15 + n (15 + 40 + 10).
 // * Row n of A has been used for all results that count when C(n, rows - 1) is readable; only
 //   then the next A's row is written over it.
-// * The last block of a depth has no next A. With all 8 rows its results alone take 120 clocks for
-//   each n; with fewer it is waited for first. B is written only after CTRL has read 0.
+// * Where the first products of 8 rows are stored and not added, each C takes at least 10 clocks:
+//   C(n, r) is read in clock 10 + n (10 * 8 + 40) + 10 r or later.
+// * The last block has no next A. With 8 rows C(n, r) is still read in clock 10 + 10 (8 n + r) or
+//   later, and the engine is waited for afterwards; with fewer rows before.
 //
 // Memory that makes the CPU wait only adds clocks to these.
 
@@ -47,22 +49,15 @@ INLINE void write_block(volatile uint32_t *a, const int8_t *w) {
 }
 
 // Modulo 2^32; the caller's bound keeps the sums exact.
-INLINE void add_one(volatile const uint32_t *c, volatile int32_t *acc) {
-  const uint32_t sum = (uint32_t)*acc;
+INLINE void add_one(volatile const uint32_t *c, volatile int32_t *acc, int is_first) {
+  const uint32_t sum = is_first ? 0 : (uint32_t)*acc;
   *acc = (int32_t)(sum + *c);
 }
 
-// Unrolled for the two numbers of rows that are frequent, a loop for the rest of a sequence.
-INLINE void add_row(volatile const uint32_t *c, int32_t *const *acc, uint32_t n, uint32_t rows) {
-  if (rows == 1) {
-    add_one(c, acc[0] + n);
-  } else if (rows == EDGE) {
+INLINE void add_row(volatile const uint32_t *c, int32_t *const *acc, uint32_t n, uint32_t rows,
+                    int is_first) {
 #pragma GCC unroll 8
-    for (uint32_t r = 0; r < EDGE; r++) add_one(c + r, acc[r] + n);
-  } else {
-#pragma GCC unroll 1
-    for (uint32_t r = 0; r < rows; r++) add_one(c + r, acc[r] + n);
-  }
+  for (uint32_t r = 0; r < rows; r++) add_one(c + r, acc[r] + n, is_first);
 }
 
 // Two transfers of at least 5 clocks.
@@ -72,35 +67,36 @@ INLINE void wait_10_clocks(engine_t engine) {
 }
 
 // Starts the block in A, adds its results and puts the next block into A.
-INLINE void overlap_block(engine_t engine, const int8_t *next, int32_t *const *acc, uint32_t rows) {
+INLINE void overlap_block(engine_t engine, const int8_t *next, int32_t *const *acc, uint32_t rows,
+                          int is_first) {
   *engine.ctrl = CSC_CS1_CTRL_START_MASK;
   (void)*engine.ctrl;
 #pragma GCC unroll 8
   for (uint32_t n = 0; n < EDGE; n++) {
-    add_row(engine.c + n * WORDS, acc, n, rows);
+    add_row(engine.c + n * WORDS, acc, n, rows, is_first);
     if (rows == 1) wait_10_clocks(engine);
     write_row(engine.a + n * WORDS, next + n * EDGE);
   }
 }
 
 INLINE csc_cs1_status_t last_block(csc_cs1_t *cs1, engine_t engine, int32_t *const *acc,
-                                   uint32_t rows) {
+                                   uint32_t rows, int is_first) {
   *engine.ctrl = CSC_CS1_CTRL_START_MASK;
   if (rows == EDGE) {
     (void)*engine.ctrl;
 #pragma GCC unroll 8
-    for (uint32_t n = 0; n < EDGE; n++) add_row(engine.c + n * WORDS, acc, n, rows);
+    for (uint32_t n = 0; n < EDGE; n++) add_row(engine.c + n * WORDS, acc, n, rows, is_first);
     return csc_cs1_finish_run(cs1);
   }
   const csc_cs1_status_t status = csc_cs1_finish_run(cs1);
   if (status != CSC_CS1_OK) return status;
 #pragma GCC unroll 1
-  for (uint32_t n = 0; n < EDGE; n++) add_row(engine.c + n * WORDS, acc, n, rows);
+  for (uint32_t n = 0; n < EDGE; n++) add_row(engine.c + n * WORDS, acc, n, rows, is_first);
   return CSC_CS1_OK;
 }
 
-// `rows` is a constant wherever speed matters, so the products below become shifts. Reads
-// in csc_cs1_finish_run count themselves.
+// `rows` is a constant, so the products below become shifts. Reads of CTRL in csc_cs1_finish_run
+// count themselves.
 INLINE void count_transfers(csc_cs1_t *cs1, uint32_t n_blocks, uint32_t rows) {
   // Of each block but the last: CTRL behind the start, CTRL and PERF_CYCLES at the end.
   const uint32_t polls = rows == 1 ? 3 + 2 * EDGE : 3;
@@ -110,32 +106,38 @@ INLINE void count_transfers(csc_cs1_t *cs1, uint32_t n_blocks, uint32_t rows) {
   cs1->writes += n_blocks * (1 + EDGE * EDGE);
 }
 
+// Code for `rows` rows, of which `used` count: the zeros behind them are added to the last one.
 INLINE csc_cs1_status_t stream(csc_cs1_t *cs1, const int8_t *w, size_t step, uint32_t n_blocks,
-                               uint32_t rows, int32_t *first, size_t stride) {
+                               uint32_t rows, int32_t *first, size_t stride, uint32_t used,
+                               int is_first) {
   const engine_t engine = engine_of(cs1);
   int32_t *acc[EDGE];
 #pragma GCC unroll 8
-  for (uint32_t r = 0; r < EDGE; r++, first += r < rows ? stride : 0) acc[r] = first;
+  for (uint32_t r = 0; r < EDGE; r++, first += r < used ? stride : 0) acc[r] = first;
   write_block(engine.a, w);
   for (uint32_t left = n_blocks - 1; left > 0; left--) {
     w += step;
-    overlap_block(engine, w, acc, rows);
+    overlap_block(engine, w, acc, rows, is_first);
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < EDGE; r++) acc[r] += EDGE;
-    if (*engine.ctrl == 0 && *engine.perf == BLOCK_CLOCKS) continue;
+    if ((*engine.ctrl | (*engine.perf ^ BLOCK_CLOCKS)) == 0) continue;  // a whole run has ended
     const csc_cs1_status_t status = csc_cs1_finish_run(cs1);
     if (status != CSC_CS1_OK) return status;
   }
   count_transfers(cs1, n_blocks, rows);
-  return last_block(cs1, engine, acc, rows);
+  return last_block(cs1, engine, acc, rows, is_first);
 }
 
 csc_cs1_status_t csc_cs1_stream(csc_cs1_t *cs1, const int8_t *w, size_t step, uint32_t n_blocks,
                                 uint32_t rows, int32_t *acc, size_t stride) {
   if (n_blocks == 0) return CSC_CS1_OK;
-  switch (rows) {
-    case 1: return stream(cs1, w, step, n_blocks, 1, acc, stride);
-    case EDGE: return stream(cs1, w, step, n_blocks, EDGE, acc, stride);
-    default: return stream(cs1, w, step, n_blocks, rows, acc, stride);
-  }
+  if (rows == 1) return stream(cs1, w, step, n_blocks, 1, acc, stride, 1, 0);
+  if (rows <= 4) return stream(cs1, w, step, n_blocks, 4, acc, stride, rows, 0);
+  return stream(cs1, w, step, n_blocks, EDGE, acc, stride, rows, 0);
+}
+
+csc_cs1_status_t csc_cs1_stream_first(csc_cs1_t *cs1, const int8_t *w, size_t step,
+                                      uint32_t n_blocks, int32_t *acc, size_t stride) {
+  if (n_blocks == 0) return CSC_CS1_OK;
+  return stream(cs1, w, step, n_blocks, EDGE, acc, stride, EDGE, 1);
 }

@@ -64,12 +64,18 @@ csc_split_t csc_multiply_split(int32_t a, uint32_t m);
 // What csc_times needs; |value| <= 32767.
 void csc_set_factor(csc_factor_t *factor, int32_t value);
 
+// The entry at a byte offset: each step of an address costs as much as an addition.
+static inline uint32_t csc_multiple(const uint32_t *multiples, uint32_t offset) {
+  return *(const uint32_t *)(const void *)((const uint8_t *)multiples + offset);
+}
+
 // a times the factor, -32768 <= a <= 32767.
 static inline int32_t csc_times(const csc_factor_t *factor, int32_t a) {
   const uint32_t digits = (uint32_t)a;
-  return (int32_t)(factor->multiples[0][digits & 15] + factor->multiples[1][digits >> 4 & 15] +
-                   factor->multiples[2][digits >> 8 & 15] +
-                   factor->multiples[3][digits >> 12 & 15]);
+  return (int32_t)(csc_multiple(factor->multiples[0], digits << 2 & 60) +
+                   csc_multiple(factor->multiples[1], digits >> 2 & 60) +
+                   csc_multiple(factor->multiples[2], digits >> 6 & 60) +
+                   csc_multiple(factor->multiples[3], digits >> 10 & 60));
 }
 
 #endif

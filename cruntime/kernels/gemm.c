@@ -53,13 +53,14 @@ static int32_t look_up(const void *table, csc_dtype_t dtype, int32_t index) {
 // |acc| <= 2^30 and |bias| < 2^30, so their sum fits int32 (SPEC.md, section 3.3).
 void csc_finish_row(const csc_finish_t *finish, const int32_t *acc, size_t outputs,
                     const csc_out_t *out, size_t row) {
+  const csc_finish_t fixed = *finish;  // stores through `line` cannot change it
   csc_line_t line = csc_line(out, row);
-  int32_t low = finish->clamp_low - finish->zero_point;
-  int32_t high = finish->clamp_high - finish->zero_point;
+  int32_t low = fixed.clamp_low - fixed.zero_point;
+  int32_t high = fixed.clamp_high - fixed.zero_point;
   for (size_t n = 0; n < outputs; n++) {
-    int32_t sum = acc[n] + finish->requant[2 * n];
-    csc_scale_t scale = csc_unpack_scale(finish->requant[2 * n + 1]);
-    int32_t u = csc_requant(sum, scale, low, high) + finish->zero_point;
-    csc_store(line, n, finish->table ? look_up(finish->table, out->dtype, u) : u);
+    int32_t sum = acc[n] + fixed.requant[2 * n];
+    csc_scale_t scale = csc_unpack_scale(fixed.requant[2 * n + 1]);
+    int32_t u = csc_requant(sum, scale, low, high) + fixed.zero_point;
+    csc_store(line, n, fixed.table ? look_up(fixed.table, out->dtype, u) : u);
   }
 }

@@ -17,6 +17,7 @@ csc_norm_t csc_norm_row(const int16_t *x, size_t columns, uint64_t epsilon) {
 // |offset| <= 2^29 and half of 2^shift <= 2^28 the last sum fits int32.
 void csc_affine_row(const int16_t *x, size_t columns, csc_norm_t norm, const csc_affine_t *affine,
                     const csc_out_t *out, size_t row) {
+  const csc_affine_t fixed = *affine;  // stores through `line` cannot change it
   csc_line_t line = csc_line(out, row);
   csc_scale_t scale = {norm.root.r, (uint32_t)(12 + norm.root.h)};
   csc_factor_t count;
@@ -24,8 +25,8 @@ void csc_affine_row(const int16_t *x, size_t columns, csc_norm_t norm, const csc
   for (size_t c = 0; c < columns; c++) {
     int32_t d = csc_times(&count, x[c]) - norm.sum;
     int32_t n = csc_requant(d, scale, -32767, 32767);
-    int32_t y = csc_multiply(n, affine->affine[2 * c + 1]) + affine->affine[2 * c];
-    y = csc_round_shift(y, affine->shift) + affine->zero_point;
+    int32_t y = csc_multiply(n, fixed.affine[2 * c + 1]) + fixed.affine[2 * c];
+    y = csc_round_shift(y, fixed.shift) + fixed.zero_point;
     csc_store(line, c, csc_clamp(y, line.low, line.high));
   }
 }
