@@ -12,7 +12,11 @@ from rv32_words import auipc, branch, i_type, jal, jalr, li, load, lui, r_type, 
 
 VECTORS = Path(__file__).parent / "vectors"
 RAM_BYTES = 1 << 16
-DATA, CODE = 8, 9  # registers that hold addresses in random programs
+# Registers that random programs do not change: two addresses, and half-words to store into code:
+# c.addi, c.li, c.add, c.j, c.beqz, and the first half of an addi.
+DATA, CODE = 8, 9
+PATCHES = {18: 0x0285, 19: 0x4295, 20: 0x9316, 21: 0xA011, 22: 0xC311, 23: 0x0293}
+KEPT = (DATA, CODE, *PATCHES)
 
 
 def recorded(name: str) -> list[tuple[dict, int]]:
@@ -43,11 +47,14 @@ class RandomProgram:
         self.random, self.compressed = random.Random(seed), compressed
         self.halves: list[int] = []
         for register in range(1, 32):
-            value = {DATA: 0x4000, CODE: 0x200}.get(register, self.operand())
+            fixed = {DATA: 0x4000, CODE: 0x100, **PATCHES}
+            value = fixed.get(register, self.operand())
             for word in li(register, value):
                 self.add(word)
-        while len(self.halves) < 600:
+        start = 2 * len(self.halves)
+        while len(self.halves) < 400:
             self.add_some()
+        self.add(jal(0, start - 2 * len(self.halves)))
 
     def operand(self) -> int:
         edges = (0, 1, 2, 2**31, 2**31 - 1, 2**32 - 1, 2**32 - 2, self.random.randrange(256))
@@ -58,7 +65,7 @@ class RandomProgram:
 
     def register(self) -> int:
         number = self.random.randrange(32)
-        return 0 if number in (DATA, CODE) else number
+        return 0 if number in KEPT else number
 
     def offset(self) -> int:
         step = 2 if self.compressed or self.random.random() < 0.03 else 4
@@ -70,13 +77,15 @@ class RandomProgram:
             self.add_compressed()
         elif pick < 0.65:
             self.add(self.arithmetic())
-        elif pick < 0.8:
+        elif pick < 0.76:
             self.add(self.memory())
-        elif pick < 0.87:
+        elif pick < 0.8 and self.compressed:
+            self.add_patches()
+        elif pick < 0.83:
             self.add_copy()
         elif pick < 0.97:
             self.add_jump()
-        elif pick < 0.995:
+        elif pick < 0.999:
             self.add(i_type(self.random.choice((0xC00, 0xC01, 0xC02, 0xC80)), 0, 2, 5, 0x73))
         else:
             self.add(self.random.randrange(2**32))
@@ -84,7 +93,9 @@ class RandomProgram:
     def add_compressed(self) -> None:
         half = self.random.randrange(2**16)
         is_jump = (half & 3 == 1 and half >> 13 in (1, 5)) or half & 0xF07F == 2 | 4 << 13
-        if half & 3 != 3 and (not is_jump or self.random.random() < 0.2):
+        is_kept = half & 3 != 0 and half >> 13 != 7 and half >> 7 & 31 in KEPT
+        is_rare = is_jump or is_kept or (half & 3 == 0 and half >> 13 not in (0, 2, 6))
+        if half & 3 != 3 and (not is_rare or self.random.random() < 0.1):
             self.add(half, 2)
 
     def arithmetic(self) -> int:
@@ -117,11 +128,17 @@ class RandomProgram:
 
     def add_copy(self) -> None:
         """Copy some of the code to just behind the copying."""
-        size = self.random.choice((1, 2, 2))
-        source = self.random.randrange(0, 600, 1 << size)
+        size = self.random.choice((1, 2, 2)) if self.compressed else 2
+        source = self.random.randrange(0, 520, 1 << size)
         target = 2 * len(self.halves) + 8 + self.random.randrange(0, 16, 2) & -(1 << size)
         self.add(load(size, 6, source, CODE))
-        self.add(store(size, 6, target - 0x200, CODE))
+        self.add(store(size, 6, target - 0x100, CODE))
+
+    def add_patches(self) -> None:
+        """Store half-words to just behind the stores, one to three times."""
+        for _ in range(self.random.randrange(1, 4)):
+            target = 2 * len(self.halves) + 4 + self.random.randrange(0, 16, 2)
+            self.add(store(1, self.random.choice(list(PATCHES)), target - 0x100, CODE))
 
     def add_jump(self) -> None:
         pick = self.random.random()

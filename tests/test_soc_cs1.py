@@ -797,6 +797,22 @@ def test_jumping_where_no_ram_is(target: int, wait: int, clock: int) -> None:
     assert soc.run(100) == StopReason("trap", clock, target, None, "illegal instruction")
 
 
+@pytest.mark.parametrize("wait", WAITS)
+def test_instructions_out_of_a_device(wait: int) -> None:
+    """A product of 1x1 makes a nop in C(0,0); it is fetched without wait, and a 0 follows."""
+    setup = program(lui(BASE, ENGINE), addi(VALUE, 0, 1), sw(VALUE, 0x1C, BASE))
+    setup += [sw(VALUE, 0x300, BASE), addi(5, 0, NOP), sw(5, 0x100, BASE), sw(VALUE, 0, BASE)]
+    soc = soc_with([*setup, NOP, NOP, jalr(1, 0x500, BASE)], wait)
+    while soc.run(1).pc != 4 * len(setup) + 8:
+        pass
+    start = soc.clock
+    assert soc.run(6) == StopReason("limit", start + 6, ENGINE + 0x500)
+    assert soc.run(1) == StopReason("limit", start + 9, ENGINE + 0x504)
+    stop = soc.run(100)
+    assert stop == StopReason("trap", start + 12, ENGINE + 0x504, None, "illegal instruction")
+    assert soc.registers[1] == 4 * len(setup) + 12
+
+
 # --- random programs ------------------------------------------------------------------------------
 
 
@@ -804,7 +820,7 @@ def test_jumping_where_no_ram_is(target: int, wait: int, clock: int) -> None:
 @pytest.mark.parametrize("seed", range(100))
 def test_random_programs_step_by_step(seed: int, wait: int) -> None:
     soc = Soc("cs1", ram_wait=wait, ram_bytes=RAM_BYTES, trace=True)
-    count, _ = check_steps(soc, RandomProgram(seed, compressed=False).image, 400)
+    count, _ = check_steps(soc, RandomProgram(seed, compressed=False).image, 1000)
     assert count > 60
 
 

@@ -176,28 +176,24 @@ static void keep_half(cpu_t *cpu, uint32_t pc, const op_t *op) {
   cpu->kept_half = half_at(cpu, behind);
 }
 
-// Whether a store to `address` finds the instruction at `next` fetched, or the half kept behind it.
-static int is_fetched(const cpu_t *cpu, uint32_t next, uint32_t address) {
-  const uint32_t word = address & ~3u;
-  return word == (next & ~3u) || (cpu->config.has_compressed && word == ((next + 2) & ~3u)) ||
-         (cpu->config.has_compressed && word == ((next + 4) & ~3u));
-}
-
-static void save_fetched(cpu_t *cpu, uint32_t next) {
+// Note the instruction at `next` before a store to `address`. Returns whether the store finds it
+// fetched: that is so for every word it has a byte in.
+static int save_fetched(cpu_t *cpu, uint32_t next, uint32_t address) {
+  if (next >= cpu->ram_bytes) return 0;
   op_t *slot = slot_of(cpu, next);
-  if (slot->code == CSC_RV32_STALE) return;
+  if (slot->code == CSC_RV32_STALE) return 1;
+  if (address != (next & ~3u) && address != ((next + 2) & ~3u)) return 0;
   if (slot->code == CSC_RV32_EMPTY) fill(cpu, slot);
   cpu->stale = *slot;
   keep_half(cpu, next, slot);
+  return address == (next & ~3u) || slot->kind == CSC_RV32_KIND_W;
 }
 
-// The clocks of a branch depend on the word behind it, which it fetches itself.
+// The word behind a branch is fetched by the branch itself, so it is never old.
 static void set_stale(cpu_t *cpu, uint32_t next) {
   const uint32_t behind = next + cpu->stale.bytes;
-  if (!(behind & 2)) {
-    const int is_32 = (ram_word(cpu, behind) >> 16 & 3) == 3;
-    cpu->stale.is_odd = cpu->config.has_compressed && is_32;
-  }
+  const int is_32 = (ram_word(cpu, behind) >> 16 & 3) == 3;
+  if (!(behind & 2)) cpu->stale.is_odd = cpu->config.has_compressed && is_32;
   slot_of(cpu, next)->code = CSC_RV32_STALE;
 }
 
@@ -256,11 +252,9 @@ static uint32_t loaded(uint32_t word, uint32_t address, uint32_t code) {
 
 static csc_sim_rv32_answer_t do_transfer(cpu_t *cpu, const op_t *op, csc_sim_transfer_t *transfer) {
   const uint32_t next = pc_of(cpu, op) + op->bytes;
-  const int is_code = transfer->strobes && transfer->address < cpu->ram_bytes &&
-                      next < cpu->ram_bytes && is_fetched(cpu, next, transfer->address);
-  if (is_code) save_fetched(cpu, next);
+  const int is_late = transfer->strobes && save_fetched(cpu, next, transfer->address);
   const csc_sim_rv32_answer_t answer = cpu->bus(cpu->bus_ctx, transfer);
-  if (is_code) set_stale(cpu, next);
+  if (is_late) set_stale(cpu, next);
   return answer;
 }
 
