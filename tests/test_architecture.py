@@ -41,7 +41,7 @@ C_ARROWS = {
 PYTHON_ARROWS = {
     "tools/csc_convert/oracle": {"numpy"},
     "tools/csc_convert": {"numpy", "safetensors"},
-    "python/csc": {"numpy", "click", "rich", "serial", "elftools", "csc_convert"},
+    "python/csc": {"numpy", "click", "rich", "serial", "elftools", "matplotlib", "csc_convert"},
 }
 
 
