@@ -11,6 +11,8 @@ import pytest
 
 import csc
 from blob_factory import tiny_encoder_blob
+from boards import need_qemu
+from csc._plots import draw
 
 BLOB, INPUTS = tiny_encoder_blob()
 CSC = Path(sys.executable).parent / "csc"
@@ -86,6 +88,27 @@ def test_trace_is_what_perfetto_reads(report):
     assert ops[0]["dur"] == pytest.approx(report.ops[0].clocks / 100)
     engine = [event["name"] for event in spans if event["tid"] == 2]
     assert engine == [op.name for op in report.ops if op.engine_clocks]
+
+
+def test_models_and_devices_profile_themselves(model):
+    assert model.describe() == csc.inspect(model)
+    expected = csc.profile(model, tokens=4)
+    assert model.profile(tokens=4).to_dict() == expected.to_dict()
+    with csc.Device("soc:cs1", model) as device:
+        own = device.profile(tokens=4)
+    assert [op.clocks for op in own.ops] == [op.clocks for op in expected.ops]
+    assert own.outputs == expected.outputs and own.ops[0].bus_clocks is None
+
+
+def test_a_board_gives_the_same_report(model):
+    """Another processor without engine: its own clocks, no waits known, the same bits."""
+    need_qemu("qemu-riscv32")
+    report = csc.profile(model, tokens=4, device="qemu:qemu-riscv32")
+    assert report.outputs == csc.profile(model, tokens=4).outputs
+    assert report.source == "qemu:qemu-riscv32"
+    assert all(op.clocks > 0 and op.engine_clocks == 0 for op in report.ops)
+    assert all(op.bus_clocks is None for op in report.ops)
+    assert draw(report, "png").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

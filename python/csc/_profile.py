@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from csc._face import Face
 from csc.blob import OpInfo, TensorInfo
 from csc.device import Device
 from csc.errors import InputError
@@ -135,7 +136,7 @@ def macs_of(op: OpInfo, tensors: list[TensorInfo], length: int) -> int:
     return 0
 
 
-def _bound(model: Model, chip: str, length: int) -> int:
+def _bound(model: Face, chip: str, length: int) -> int:
     """Return the clocks no program can undercut (see Report)."""
     macs = sum(macs_of(op, model.tensors, length) for op in model.ops)
     used = {number for op in model.ops if op.kind == "GEMM" for number in op.operands.values()}
@@ -144,7 +145,7 @@ def _bound(model: Model, chip: str, length: int) -> int:
     return max(macs // PEAK_MACS_PER_CLOCK[chip], moved // BUS_BYTES_PER_CLOCK[chip], 1)
 
 
-def example_inputs(model: Model, tokens: int) -> dict[str, NDArray[np.int32]]:
+def example_inputs(model: Face, tokens: int) -> dict[str, NDArray[np.int32]]:
     """Return ids for `tokens` positions: the rows of the word table in turn, from the middle."""
     embed = next(op for op in model.ops if op.kind == "EMBED")
     rows = model.tensors[embed.operands["word"]].shape[0] or 1
@@ -234,41 +235,52 @@ def profile(
     loaded = model if isinstance(model, Model) else load(model)
     if chip not in CHIPS:
         raise InputError(f"There is no chip '{chip}' to profile; known chips are: cs1.")
-    if not clock_hz > 0:
-        raise InputError(f"The clock rate must be above 0, not {clock_hz}.")
-    given = _inputs(loaded, inputs, tokens)
-    length = len(next(iter(given.values())))
     report = progress or (lambda stage, done, total: None)
     report("start the firmware", 0, 1)
     marks = None if device else _Marks(len(loaded.ops), report)
+    given = example_or_given(loaded, inputs, tokens)
     with _open(loaded, chip, device, ram_wait, marks) as opened:
         report("start the firmware", 1, 1)
-        if not opened.identity.has_clocks:
-            raise InputError(
-                f"The device '{device}' has no cycle counter; profile one that has, or the SoC."
-            )
-        result = opened.infer(given, raw=True)
-        clocks = opened.clocks or 0
+        source = device or f"soc:{chip}, RAM wait {ram_wait}"
+        return profile_opened(opened, given, chip, source, clock_hz, marks)
+
+
+def profile_opened(
+    opened: Device,
+    inputs: Mapping[str, ArrayLike],
+    chip: str,
+    source: str,
+    clock_hz: float,
+    marks: _Marks | None = None,
+) -> Report:
+    """Run one sequence on an open device and report on it; see `profile`."""
+    if not clock_hz > 0:
+        raise InputError(f"The clock rate must be above 0, not {clock_hz}.")
+    if not opened.identity.has_clocks:
+        raise InputError(f"{source} has no cycle counter; profile a board that has, or the SoC.")
+    length = len(np.asarray(next(iter(inputs.values()))))
+    result = opened.infer(inputs, raw=True)
     ops, start = [], 0
-    for op, entry in zip(loaded.ops, result.report, strict=True):
-        macs = macs_of(op, loaded.tensors, length)
+    for op, entry in zip(opened.ops, result.report, strict=True):
+        macs = macs_of(op, opened.tensors, length)
         ops.append(_profile_op(op, macs, entry, start, marks))
         start += ops[-1].clocks
     return Report(
         chip=chip,
-        source=device or f"soc:{chip}, RAM wait {ram_wait}",
+        source=source,
         tokens=length,
         clock_hz=clock_hz,
-        clocks=clocks,
-        bound_clocks=_bound(loaded, chip, length),
+        clocks=opened.clocks or 0,
+        bound_clocks=_bound(opened, chip, length),
         ops=ops,
         outputs={name: values.tolist() for name, values in result.items()},
     )
 
 
-def _inputs(
-    model: Model, inputs: Mapping[str, ArrayLike] | None, tokens: int | None
+def example_or_given(
+    model: Face, inputs: Mapping[str, ArrayLike] | None, tokens: int | None
 ) -> dict[str, NDArray[Any]]:
+    """Return the inputs of one sequence, or example ids where there are none."""
     if inputs is not None and tokens is not None:
         raise InputError("Give inputs or a number of tokens, not both.")
     if inputs is None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,9 @@ from csc.transport import QemuTransport, SerialTransport, SocTransport, Transpor
 # the firmware never loses a byte.
 SOC_UART_DIVISOR = 16
 SOC_RAM_BYTES = 4 << 20  # at least
+
+if TYPE_CHECKING:
+    from csc._profile import Report
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,27 @@ class Device(Face):
                     f"The output '{name}' of {self._link.where} is not the host's; the chip "
                     f"computes wrong. Run it again, and if it stays so, replace the chip."
                 )
+
+    def profile(
+        self,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        *,
+        tokens: int | None = None,
+        clock_hz: float = 100e6,
+    ) -> Report:
+        """Run one sequence and report the clocks of every op; see `csc.profile`.
+
+        Bound and MAC peak are those of CS1; waits are known only to `csc.profile` of the SoC model.
+
+        Raises:
+            InputError: bad inputs, or the device has no cycle counter.
+            DeviceError: the line failed.
+
+        """
+        from csc._profile import example_or_given, profile_opened
+
+        given = example_or_given(self, inputs, tokens)
+        return profile_opened(self, given, "cs1", self._link.where, clock_hz)
 
     def _run_row(self, batch: Batch, row: int, report: list[OpReport]) -> list[NDArray[Any]]:
         self._link.ask(fmt.Message.START, (batch.length,))

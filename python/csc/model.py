@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,9 @@ from csc._face import Result as Result
 from csc._status import run_error
 from csc.blob import Blob, OpInfo, TensorInfo, aligned_bytes
 from csc.errors import ArenaError, InputError
+
+if TYPE_CHECKING:
+    from csc._profile import Report
 
 # Operands an op writes and that mean something after it (not scratch).
 _RESULTS = {
@@ -71,6 +74,16 @@ class Model(Face):
             if arena is None:
                 self._arenas.append(memory)
         return Result(outputs, runner.report)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the blob holds; see `csc.inspect`."""
+        return inspect(self)
+
+    def profile(self, chip: str = "cs1", **options: Any) -> Report:
+        """Run the model with the firmware on a chip and count its clocks; see `csc.profile`."""
+        from csc._profile import profile
+
+        return profile(self, chip, **options)
 
     def trace(
         self, inputs: Mapping[str, ArrayLike] | None = None, /, **named: ArrayLike
