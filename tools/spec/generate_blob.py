@@ -4,15 +4,23 @@ Usage: python tools/spec/generate_blob.py [--check]
 With --check nothing is written; the exit code is 1 if a file is stale, and its name is printed.
 """
 
-import argparse
 import math
 import sys
 from decimal import Decimal, getcontext
-from pathlib import Path
 
 import blob_records as records
+from emit import (
+    ROOT,
+    c_enum,
+    c_number,
+    constants_table,
+    enum_table,
+    filled,
+    python_enum,
+    table,
+    write_or_check,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 C_CONSTANTS = ROOT / "cruntime" / "gen" / "csc_constants.h"
 C_RECORDS = ROOT / "cruntime" / "gen" / "csc_blob.h"
 C_TABLES = ROOT / "cruntime" / "gen" / "csc_tables.h"
@@ -44,11 +52,6 @@ def record_bytes(fields: list) -> int:
     return offset
 
 
-def c_number(value: int) -> str:
-    """Spell an integer constant so that its C type is int32_t or uint32_t."""
-    return f"{value}" if value <= 0x7FFFFFFF else f"0x{value:08X}u"
-
-
 def c_constants() -> str:
     """Return the text of csc_constants.h."""
     out = [f"// {NOTE}", "// Limits and enumerations of SPEC.md.", ""]
@@ -57,10 +60,7 @@ def c_constants() -> str:
         spelled = f"({value})" if value < 0 else c_number(value)
         out.append(f"#define CSC_{name} {spelled}  // {meaning}")
     for enum, members in records.ENUMS.items():
-        out += ["", "typedef enum {"]
-        for name, (value, meaning) in members.items():
-            out.append(f"  CSC_{enum.upper()}_{name} = {value},  // {meaning}")
-        out.append(f"}} csc_{enum}_t;")
+        out += c_enum("csc", enum, members)
     return "\n".join([*out, "", "#endif", ""])
 
 
@@ -150,8 +150,7 @@ def python_module() -> str:
     out.append(f"VERSION_MINOR = {records.VERSION_MINOR}")
     out += [f"{name} = {value}" for name, (value, _) in records.CONSTANTS.items()]
     for enum, members in records.ENUMS.items():
-        out += ["", "", f"class {enum.capitalize()}(IntEnum):", f'    """Numbers of {enum}."""', ""]
-        out += [f"    {name} = {value}  # {meaning}" for name, (value, meaning) in members.items()]
+        out += python_enum(enum, members)
     out += ["", ""]
     for name, fields in records.RECORDS.items():
         out.append(f"{name.upper()} = np.dtype(")
@@ -167,12 +166,6 @@ def python_module() -> str:
             out.append(f"    Op.{op}: ({names}),")
         out.append("}")
     return "\n".join(out) + "\n"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Return a Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def record_table(fields: list) -> list[str]:
@@ -197,48 +190,24 @@ def spec_blocks() -> dict[str, list[str]]:
     """Return every generated block of SPEC.md by its marker name."""
     blocks = {f"record {name}": record_table(fields) for name, fields in records.RECORDS.items()}
     for enum, members in records.ENUMS.items():
-        rows = [[str(value), f"`{name}`", meaning] for name, (value, meaning) in members.items()]
-        blocks[f"enum {enum}"] = table(["number", "name", "meaning"], rows)
-    rows = [[f"`{n}`", str(v), m] for n, (v, m) in records.CONSTANTS.items()]
-    blocks["constants"] = table(["name", "value", "meaning"], rows)
+        blocks[f"enum {enum}"] = enum_table(members)
+    blocks["constants"] = constants_table(records.CONSTANTS)
     for op in records.OPS:
         blocks[f"op {op}"] = op_table(op)
     return blocks
 
 
-def spec_text(old: str) -> str:
-    """Return SPEC.md with every generated block made anew."""
-    for name, lines in spec_blocks().items():
-        begin, end = f"<!-- generated: {name} -->", "<!-- end generated -->"
-        head, found, rest = old.partition(begin)
-        if not found:
-            raise SystemExit(
-                f"SPEC.md: the marker '{begin}' is missing; put it where its table belongs"
-            )
-        _, _, tail = rest.partition(end)
-        old = head + begin + "\n" + "\n".join(lines) + "\n" + end + tail
-    return old
-
-
 def main() -> int:
     """Write or check every generated file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say which files are stale")
-    check = parser.parse_args().check
     texts = {
         C_CONSTANTS: c_constants(),
         C_RECORDS: c_records(),
         C_TABLES: c_tables(),
         C_CRC: c_crc(),
         **dict.fromkeys(PYTHON, python_module()),
-        SPEC: spec_text(SPEC.read_text()),
+        SPEC: filled(SPEC, spec_blocks()),
     }
-    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
-    for path in stale:
-        print(f"{'stale' if check else 'wrote'}: {path.relative_to(ROOT)}")
-        if not check:
-            path.write_text(texts[path])
-    return 1 if check and stale else 0
+    return write_or_check(texts, __doc__)
 
 
 if __name__ == "__main__":

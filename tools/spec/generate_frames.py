@@ -4,14 +4,21 @@ Usage: python tools/spec/generate_frames.py [--check]
 With --check nothing is written; the exit code is 1 if a file is stale, and its name is printed.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
 import frame_records as records
-from generate_blob import c_number, table
+from emit import (
+    ROOT,
+    c_enum,
+    c_number,
+    constants_table,
+    enum_table,
+    filled,
+    python_enum,
+    table,
+    write_or_check,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 C_HEADER = ROOT / "firmware" / "gen" / "csc_frames.h"
 PYTHON = ROOT / "python" / "csc" / "_frames.py"
 DOCUMENT = ROOT / "PROTOCOL.md"
@@ -57,10 +64,7 @@ def c_header() -> str:
     for name, (value, meaning) in records.CONSTANTS.items():
         out.append(f"#define CSC_FRAME_{name} {c_number(value)}  // {meaning}")
     for enum, members in records.ENUMS.items():
-        out += ["", "typedef enum {"]
-        for name, (value, meaning) in members.items():
-            out.append(f"  CSC_FRAME_{enum.upper()}_{name} = {value},  // {meaning}")
-        out.append(f"}} csc_frame_{enum}_t;")
+        out += c_enum("csc_frame", enum, members)
     for name, fields in records.RECORDS.items():
         out += ["", "typedef struct {"]
         for field, kind, count, meaning in fields:
@@ -81,8 +85,7 @@ def python_module() -> str:
     out.append(f"IMAGE_VERSION = {records.IMAGE_VERSION}")
     out += [f"{name} = {value}" for name, (value, _) in records.CONSTANTS.items()]
     for enum, members in records.ENUMS.items():
-        out += ["", "", f"class {enum.capitalize()}(IntEnum):", f'    """Numbers of {enum}."""', ""]
-        out += [f"    {name} = {value}  # {meaning}" for name, (value, meaning) in members.items()]
+        out += python_enum(enum, members)
     out += ["", ""]
     for name, fields in records.RECORDS.items():
         out += [f"{name.upper()} = np.dtype(", "    ["]
@@ -118,45 +121,20 @@ def blocks() -> dict[str, list[str]]:
     """Return every generated block of PROTOCOL.md by its marker name."""
     found = {f"record {name}": record_table(fields) for name, fields in records.RECORDS.items()}
     for enum, members in records.ENUMS.items():
-        rows = [[str(value), f"`{name}`", meaning] for name, (value, meaning) in members.items()]
-        found[f"enum {enum}"] = table(["number", "name", "meaning"], rows)
+        found[f"enum {enum}"] = enum_table(members)
     found["enum message"] = message_table()
-    rows = [[f"`{n}`", str(v), m] for n, (v, m) in records.CONSTANTS.items()]
-    found["constants"] = table(["name", "value", "meaning"], rows)
+    found["constants"] = constants_table(records.CONSTANTS)
     return found
-
-
-def document_text(old: str) -> str:
-    """Return PROTOCOL.md with every generated block made anew."""
-    for name, lines in blocks().items():
-        begin, end = f"<!-- generated: {name} -->", "<!-- end generated -->"
-        head, found, rest = old.partition(begin)
-        if not found:
-            raise SystemExit(
-                f"PROTOCOL.md: the marker '{begin}' is missing; put it where its table belongs"
-            )
-        _, _, tail = rest.partition(end)
-        old = head + begin + "\n" + "\n".join(lines) + "\n" + end + tail
-    return old
 
 
 def main() -> int:
     """Write or check every generated file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say which files are stale")
-    check = parser.parse_args().check
     texts = {
         C_HEADER: c_header(),
         PYTHON: python_module(),
-        DOCUMENT: document_text(DOCUMENT.read_text()),
+        DOCUMENT: filled(DOCUMENT, blocks()),
     }
-    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
-    for path in stale:
-        print(f"{'stale' if check else 'wrote'}: {path.relative_to(ROOT)}")
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(texts[path])
-    return 1 if check and stale else 0
+    return write_or_check(texts, __doc__)
 
 
 if __name__ == "__main__":
