@@ -13,6 +13,9 @@ sys.path.insert(0, str(ROOT / "tools"))
 import measured  # noqa: E402
 from boards import need_qemu  # noqa: E402
 
+# These tests share files in build/, so one worker runs them all (--dist loadgroup).
+pytestmark = pytest.mark.xdist_group("readme")
+
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
