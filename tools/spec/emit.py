@@ -24,7 +24,8 @@ def c_enum(prefix: str, name: str, members: Members) -> list[str]:
 
 def python_enum(name: str, members: Members) -> list[str]:
     """Return the lines of an IntEnum."""
-    lines = ["", "", f"class {name.capitalize()}(IntEnum):", f'    """Numbers of {name}."""', ""]
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    lines = ["", "", f"class {class_name}(IntEnum):", f'    """Numbers of {name}."""', ""]
     return lines + [
         f"    {member} = {value}  # {text}" for member, (value, text) in members.items()
     ]
