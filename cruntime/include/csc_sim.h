@@ -39,6 +39,106 @@ int csc_sim_cs1_irq(const csc_sim_cs1_t *sim);
 // The number of the current clock; no clock passes.
 uint64_t csc_sim_cs1_clock(const csc_sim_cs1_t *sim);
 
+// --- The CS2 chip: the CS1 block engine, command queue, DMA, block and vector engine, SRAM --------
+
+typedef struct csc_sim_cs2 csc_sim_cs2_t;
+
+typedef struct {
+  uint32_t sram_bytes;           // a multiple of 4096, 64 KiB to 16 MiB
+  uint32_t array;                // multiply-accumulates a clock: 1, 8, 64 or 512
+  uint32_t lanes;                // of the vector engine: 1, 2, 4, ... 64
+  uint32_t ext_bytes_per_clock;  // 1, 2, 4, ... 64
+  uint32_t ext_latency;          // clocks before the first byte of a burst, 0 to 10000
+  uint32_t ext_burst;            // longest burst in bytes, 64 to 65536, a power of two
+} csc_sim_cs2_config_t;
+
+// The chip as CHIP.md describes it.
+csc_sim_cs2_config_t csc_sim_cs2_published(void);
+
+// Faults of the hardware to test software with; all zeros is a sound chip.
+// Commands and bursts are counted from 1 since power-up.
+typedef struct {
+  uint64_t hang_command;      // the engine that executes this command never completes it
+  uint64_t change_command;    // this descriptor arrives with
+  uint32_t change_word;       //   word number change_word
+  uint32_t change_mask;       //   changed by exclusive or with change_mask
+  uint64_t external_error;    // this burst of DMA engine or descriptor fetch ends with an error
+  uint64_t lose_doorbell_at;  // this write of QUEUE_TAIL has no effect
+} csc_sim_cs2_faults_t;
+
+// A command from dispatch to completion.
+typedef struct {
+  uint64_t dispatched;   // clock in which it entered the FIFO
+  uint64_t ready;        // first clock at the head of its engine, the command before it complete
+  uint64_t started;      // first clock of execution
+  uint64_t completed;    // first clock in which it counts as completed
+  uint32_t number;       // from 0 since the last soft reset
+  uint32_t tag;          // field TAG
+  uint32_t code;         // field CODE
+  uint32_t engine;       //
+  uint32_t waited_for;   // bit n: engine n was waited for between ready and started
+  uint32_t stall_bank;   // clocks of execution lost to a busy bank or an empty stream
+  uint32_t stall_bus;    // clocks of execution lost to a busy external bus
+  uint32_t stall_drain;  // clocks of execution in which products waited for the drain
+} csc_sim_cs2_event_t;
+
+// What has happened since power-up; energy is computed from it.
+typedef struct {
+  uint64_t clocks;
+  uint64_t macs;          // multiply-accumulates of the block engine, padding included
+  uint64_t drained;       // results that left the block engine's drain
+  uint64_t lane_steps;    // element steps of the vector engine
+  uint64_t line_reads;    // accesses of SRAM banks
+  uint64_t line_writes;   //
+  uint64_t conflicts;     // requests that a bank made wait a clock
+  uint64_t ext_read;      // bytes over the external bus
+  uint64_t ext_written;   //
+  uint64_t ext_bursts;    //
+  uint64_t ext_busy;      // clocks with a burst, latency included
+  uint64_t commands;      // completed
+  uint64_t busy[3];       // clocks each engine executed a command
+  uint64_t wait[3];       // clocks its next command waited for another engine
+  uint64_t stall_bank[3]; // sums of the fields of csc_sim_cs2_event_t
+  uint64_t stall_bus[3];  //
+  uint64_t stall_drain[3];
+} csc_sim_cs2_totals_t;
+
+// Bytes of a model, or 0 if the configuration is not one of the above.
+size_t csc_sim_cs2_sizeof(const csc_sim_cs2_config_t *config);
+
+// Power-up in memory that is all zeros, aligned to 64. The external memory is the caller's; the chip
+// writes it only in space STORE and for the processor.
+void csc_sim_cs2_init(csc_sim_cs2_t *sim, const csc_sim_cs2_config_t *config, uint8_t *external,
+                      uint32_t external_bytes);
+
+// As of the CS1 engine: one clock each, `offset` within the registers, its low 12 bits count.
+void csc_sim_cs2_reset(csc_sim_cs2_t *sim, uint64_t clocks);
+uint32_t csc_sim_cs2_read(csc_sim_cs2_t *sim, uint32_t offset);
+void csc_sim_cs2_write(csc_sim_cs2_t *sim, uint32_t offset, uint32_t value);
+void csc_sim_cs2_step(csc_sim_cs2_t *sim, uint64_t clocks);
+uint32_t csc_sim_cs2_irq(const csc_sim_cs2_t *sim);  // bit 0: CS1's interrupt, bit 1: CS2's
+uint64_t csc_sim_cs2_clock(const csc_sim_cs2_t *sim);
+
+// The processor's windows. `strobes` 0 is a read, which returns the word; else one bit for each byte
+// written. SRAM: one clock, bank taken with priority. External: as many clocks as CHIP.md says; the
+// transfer takes place in the last one. Beyond the memory reads give 0 and writes do nothing.
+uint32_t csc_sim_cs2_sram_access(csc_sim_cs2_t *sim, uint32_t offset, uint32_t strobes,
+                                 uint32_t data);
+uint32_t csc_sim_cs2_external_access(csc_sim_cs2_t *sim, uint32_t offset, uint32_t strobes,
+                                     uint32_t data);
+
+// Behind the chip's back: the bytes of the SRAM, no clock passes.
+uint8_t *csc_sim_cs2_sram(csc_sim_cs2_t *sim);
+
+csc_sim_cs2_faults_t *csc_sim_cs2_faults(csc_sim_cs2_t *sim);
+void csc_sim_cs2_totals(const csc_sim_cs2_t *sim, csc_sim_cs2_totals_t *totals);
+
+// Record completed commands into `events` from now on, or stop if `room` is 0; what finds no room is
+// counted and lost.
+void csc_sim_cs2_trace(csc_sim_cs2_t *sim, csc_sim_cs2_event_t *events, size_t room);
+size_t csc_sim_cs2_traced(const csc_sim_cs2_t *sim);
+size_t csc_sim_cs2_trace_lost(const csc_sim_cs2_t *sim);
+
 // --- The system on chip: processor, bus, RAM, block engine, UART, display, GPIO
 // -------------------
 
