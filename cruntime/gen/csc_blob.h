@@ -9,16 +9,16 @@
 #include "csc_constants.h"
 
 #define CSC_BLOB_VERSION_MAJOR 1
-#define CSC_BLOB_VERSION_MINOR 0
+#define CSC_BLOB_VERSION_MINOR 1
 #define CSC_BLOB_MAGIC {0x43, 0x53, 0x43, 0x42, 0x0D, 0x0A, 0x1A, 0x0A}
 
 typedef struct {
   uint8_t magic[8];  // 43 53 43 42 0D 0A 1A 0A
   uint16_t version_major;  // 1; a reader refuses any other
-  uint16_t version_minor;  // 0; a reader refuses a larger one
+  uint16_t version_minor;  // 0 without a plan, 1 with one; a reader refuses a larger one
   uint32_t file_bytes;  // size of the whole blob
   uint32_t header_crc;  // CRC-32 of the first 192 bytes with this field taken as 0
-  uint32_t section_count;  // 5
+  uint32_t section_count;  // 5, or 6 with a plan
   uint32_t arena_bytes;  // size of the arena
   uint32_t max_length;  // planned maximum sequence length T_max
   uint32_t op_count;  // number of op records
@@ -60,6 +60,17 @@ typedef struct {
   int32_t param[12];  // parameters; 0 where unused
 } csc_blob_op_t;
 _Static_assert(sizeof(csc_blob_op_t) == 96, "op");
+
+typedef struct {
+  uint32_t chip;  // register ID of the chip the commands are for
+  uint32_t version;  // register VERSION of that chip
+  uint32_t command_count;  // number of descriptors, which follow this record
+  uint32_t max_length;  // longest sequence the commands serve, 1 to max_length of the blob
+  uint32_t sram_bytes;  // bytes of SRAM the commands use, from the start
+  uint32_t store_bytes;  // bytes of space STORE the commands use
+  uint32_t reserved[10];  // 0
+} csc_blob_plan_t;
+_Static_assert(sizeof(csc_blob_plan_t) == 64, "plan");
 
 // EMBED: operands
 #define CSC_EMBED_OPERAND_IDS 0  // int32 [T]: row of `word` per token

@@ -55,6 +55,7 @@ typedef enum {
   CSC_SECTION_STRINGS = 3,  // names, UTF-8, each ended by a zero byte; offset 0 is the empty name
   CSC_SECTION_METADATA = 4,  // one JSON object, UTF-8, padded with zero bytes
   CSC_SECTION_WEIGHTS = 5,  // constant tensors
+  CSC_SECTION_PLAN = 6,  // commands for one chip; may be absent
 } csc_section_t;
 
 typedef enum {

@@ -9,7 +9,7 @@ import numpy as np
 
 MAGIC = b'CSCB\r\n\x1a\n'
 VERSION_MAJOR = 1
-VERSION_MINOR = 0
+VERSION_MINOR = 1
 ALIGN = 64
 BLOCK = 8
 NONE = 4294967295
@@ -70,6 +70,7 @@ class Section(IntEnum):
     STRINGS = 3  # names, UTF-8, each ended by a zero byte; offset 0 is the empty name
     METADATA = 4  # one JSON object, UTF-8, padded with zero bytes
     WEIGHTS = 5  # constant tensors
+    PLAN = 6  # commands for one chip; may be absent
 
 
 class Op(IntEnum):
@@ -137,6 +138,17 @@ OP = np.dtype(
         ("name", "<u4"),
         ("operand", "<u4", (10,)),
         ("param", "<i4", (12,)),
+    ]
+)
+PLAN = np.dtype(
+    [
+        ("chip", "<u4"),
+        ("version", "<u4"),
+        ("command_count", "<u4"),
+        ("max_length", "<u4"),
+        ("sram_bytes", "<u4"),
+        ("store_bytes", "<u4"),
+        ("reserved", "<u4", (10,)),
     ]
 )
 OPERANDS = {

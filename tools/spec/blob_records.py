@@ -7,7 +7,7 @@ A field is (name, type, count, meaning); types are u8, u16, i16, u32, i32.
 
 MAGIC = bytes.fromhex("435343420d0a1a0a")
 VERSION_MAJOR = 1
-VERSION_MINOR = 0
+VERSION_MINOR = 1
 
 CONSTANTS = {
     "ALIGN": (64, "alignment in bytes of the blob, of the arena, of sections and of tensors"),
@@ -60,6 +60,7 @@ ENUMS = {
         "STRINGS": (3, "names, UTF-8, each ended by a zero byte; offset 0 is the empty name"),
         "METADATA": (4, "one JSON object, UTF-8, padded with zero bytes"),
         "WEIGHTS": (5, "constant tensors"),
+        "PLAN": (6, "commands for one chip; may be absent"),
     },
     "op": {
         "EMBED": (1, "embedding sum"),
@@ -78,10 +79,10 @@ ENUMS = {
 HEADER = [
     ("magic", "u8", 8, "43 53 43 42 0D 0A 1A 0A"),
     ("version_major", "u16", 1, "1; a reader refuses any other"),
-    ("version_minor", "u16", 1, "0; a reader refuses a larger one"),
+    ("version_minor", "u16", 1, "0 without a plan, 1 with one; a reader refuses a larger one"),
     ("file_bytes", "u32", 1, "size of the whole blob"),
     ("header_crc", "u32", 1, "CRC-32 of the first 192 bytes with this field taken as 0"),
-    ("section_count", "u32", 1, "5"),
+    ("section_count", "u32", 1, "5, or 6 with a plan"),
     ("arena_bytes", "u32", 1, "size of the arena"),
     ("max_length", "u32", 1, "planned maximum sequence length T_max"),
     ("op_count", "u32", 1, "number of op records"),
@@ -120,7 +121,17 @@ OP = [
     ("param", "i32", 12, "parameters; 0 where unused"),
 ]
 
-RECORDS = {"header": HEADER, "section": SECTION, "tensor": TENSOR, "op": OP}
+PLAN = [
+    ("chip", "u32", 1, "register ID of the chip the commands are for"),
+    ("version", "u32", 1, "register VERSION of that chip"),
+    ("command_count", "u32", 1, "number of descriptors, which follow this record"),
+    ("max_length", "u32", 1, "longest sequence the commands serve, 1 to max_length of the blob"),
+    ("sram_bytes", "u32", 1, "bytes of SRAM the commands use, from the start"),
+    ("store_bytes", "u32", 1, "bytes of space STORE the commands use"),
+    ("reserved", "u32", 10, "0"),
+]
+
+RECORDS = {"header": HEADER, "section": SECTION, "tensor": TENSOR, "op": OP, "plan": PLAN}
 
 # Per op: operands (name, meaning) and parameters (name, meaning), in the order of the record.
 OPS = {
