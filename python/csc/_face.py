@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from csc import _blob_format as fmt
 from csc._backend import OpReport
-from csc.blob import Head, OpInfo, TensorInfo
+from csc.blob import Head, OpInfo, PlanInfo, TensorInfo
 from csc.errors import InputError
 
 
@@ -91,6 +91,11 @@ class Face:
     def blob_bytes(self) -> int:
         """Size of the blob."""
         return int(self._blob.header["file_bytes"])
+
+    @property
+    def plan(self) -> PlanInfo | None:
+        """The commands for a chip that the blob holds, or None."""
+        return self._blob.plan
 
     def _check_inputs(self, given: Mapping[str, ArrayLike]) -> Batch:
         known = {tensor.name: tensor for tensor in self._inputs}

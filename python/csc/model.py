@@ -206,7 +206,7 @@ def infer(
 
 
 def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:
-    """Return what a blob holds, ready for JSON: sizes, metadata, inputs, outputs, ops, tensors."""
+    """Return what a blob holds, ready for JSON: sizes, plan, metadata, inputs, outputs, ops, tensors."""
     loaded = model if isinstance(model, Face) else Model(model)
     header = loaded._blob.header
     return {
@@ -214,6 +214,7 @@ def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:
         "blob_bytes": loaded.blob_bytes,
         "arena_bytes": loaded.arena_bytes,
         "max_length": loaded.max_length,
+        "plan": None if loaded.plan is None else asdict(loaded.plan),
         "metadata": loaded.metadata,
         "inputs": [_tensor_dict(tensor) for tensor in loaded.inputs],
         "outputs": [_tensor_dict(tensor) for tensor in loaded.outputs],
