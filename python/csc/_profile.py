@@ -179,6 +179,9 @@ def example_inputs(model: Face, tokens: int) -> dict[str, NDArray[np.int32]]:
     return {model.tensors[embed.operands["ids"]].name: ids.astype(np.int32)}
 
 
+PLAN_MARK = 0x7FFFFFFF  # number of the op, as the firmware marks it, of a whole plan
+
+
 class _Marks:
     """Collects the totals of the SoC model at the borders of ops."""
 
@@ -318,6 +321,31 @@ def profile_opened(
         ops=ops,
         outputs={name: values.tolist() for name, values in result.items()},
     )
+
+
+def _profile_cs2(
+    model: Model,
+    inputs: Mapping[str, NDArray[Any]],
+    changes: Mapping[str, float],
+    ram_wait: int,
+    portable: bool,
+    progress: Progress,
+) -> Cs2Report:
+    """Run one sequence on the model of CS2 with changed parameters."""
+    parameters = make_parameters(changes)
+    length = len(next(iter(inputs.values())))
+    reason = why_portable(model, parameters, length)
+    if not portable:
+        check_planned(reason)
+    progress("start the firmware", 0, 1)
+    watch = _ChipWatch(progress, len(model.ops))
+    options = {**parameters.chip(), "ram_wait": ram_wait, "trace_commands": True}
+    with Device("soc:cs2", model, run_timeout=3600, on_mark=watch, **options) as opened:
+        progress("start the firmware", 1, 1)
+        watch.soc = opened._transport.soc
+        result = opened.infer(inputs, raw=True)
+        run = watch.run(opened.clocks or 0, result)
+    return make_report(model, parameters, length, run, reason)
 
 
 def example_or_given(

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from csc import _blob_format as blob_fmt
 from csc._energy import area_mm2, constants_dict, cs2_energy
 from csc._face import Face
 from csc._parameters import Parameters
@@ -28,7 +27,7 @@ from csc.blob import OpInfo, TensorInfo
 from csc.errors import InputError
 from csc.model import Model
 
-CHIP_ID, CHIP_VERSION = 0x325343, 0x10000
+PLAN_CHIP, PLAN_VERSION = "CS2", "1.0"
 OUTSIDE = "outside the commands"
 _OPS_ROW, _CPU_ROW, _ENGINE_ROW = 1, 2, 3
 
@@ -282,20 +281,22 @@ def bound_of(model: Face, parameters: Parameters, length: int) -> Bound:
 
 def why_portable(model: Model, parameters: Parameters, length: int) -> str | None:
     """Return why the processor has to compute every op, or None if the blob's plan serves."""
-    section = model._blob.section(blob_fmt.Section.PLAN)
-    if not section.size:
+    plan = model.plan
+    if plan is None:
         return "the blob has no plan; convert the model again with a plan for cs2"
-    plan = section[: blob_fmt.PLAN.itemsize].view(blob_fmt.PLAN)[0]
-    if (int(plan["chip"]), int(plan["version"])) != (CHIP_ID, CHIP_VERSION):
-        return "the plan of the blob is for another chip; convert the model again for cs2"
-    if length > int(plan["max_length"]):
+    if (plan.chip, plan.version) != (PLAN_CHIP, PLAN_VERSION):
         return (
-            f"the plan serves 1 to {plan['max_length']} tokens, not {length}; convert the model "
+            f"the plan of the blob is for {plan.chip} {plan.version}, not for "
+            f"{PLAN_CHIP} {PLAN_VERSION}; convert the model again for cs2"
+        )
+    if length > plan.max_length:
+        return (
+            f"the plan serves 1 to {plan.max_length} tokens, not {length}; convert the model "
             f"with a larger max_length"
         )
-    if int(plan["sram_bytes"]) > parameters.sram_bytes:
+    if plan.sram_bytes > parameters.sram_bytes:
         return (
-            f"the plan needs {plan['sram_bytes']} bytes of SRAM, the chip has "
+            f"the plan needs {plan.sram_bytes} bytes of SRAM, the chip has "
             f"{parameters.sram_bytes}; plan the blob for it (csc sweep does)"
         )
     return None

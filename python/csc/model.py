@@ -21,6 +21,7 @@ from csc.errors import ArenaError, InputError
 
 if TYPE_CHECKING:
     from csc._profile import Report
+    from csc._profile_cs2 import Cs2Report
 
 # Operands an op writes and that mean something after it (not scratch).
 _RESULTS = {
@@ -79,7 +80,7 @@ class Model(Face):
         """Return what the blob holds; see `csc.inspect`."""
         return inspect(self)
 
-    def profile(self, chip: str = "cs1", **options: Any) -> Report:
+    def profile(self, chip: str = "cs1", **options: Any) -> Report | Cs2Report:
         """Run the model with the firmware on a chip and count its clocks; see `csc.profile`."""
         from csc._profile import profile
 
