@@ -32,11 +32,13 @@ C_ARROWS = {
     "firmware/gen": set(),
     "firmware/uart": set(),
     "firmware/arch": {"board.h", "image.h"},
+    "firmware/chip": {"board.h", "image.h", "clocks.h", "cs1_regs.h"},
     "firmware/bench": {"clocks.h", "cs1_driver.h", "cs1_regs.h"},
     "firmware/boards": {
         *("board.h", "image.h", "clocks.h", "cmsdk.h", "restart.h", "systick.h"),
     },
-    "firmware/boards/cs1": {"board.h", "image.h", "clocks.h", "cs1.h", "cs1_regs.h"},
+    "firmware/boards/cs1": {"board.h", "image.h", "compactscale.h", "cs1.h"},
+    "firmware/boards/cs2": {"board.h", "image.h", "compactscale.h", "cs2.h", "cs2_regs.h"},
 }
 
 # Python package -> packages it may import beside the standard library and itself.
