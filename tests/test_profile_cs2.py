@@ -5,20 +5,26 @@ import itertools
 import json
 import math
 import re
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import joblib
 import pytest
 
 import csc
-from blob_factory import tiny_encoder_blob
+from blob_factory import encoder_blob, tiny_encoder_blob
 from csc import _energy, _parameters, _profile_cs2, _sweep, _timeline
 from csc import _tables as tables
 from csc._cs2_format import Code
 from csc._energy import CONSTANTS
 from csc._plots import draw, draw_sweep
+from csc_convert import plan_chip
 from test_chip_md import table
 
 BLOB, INPUTS = tiny_encoder_blob()
+CSC = Path(sys.executable).parent / "csc"
 DMA, BLOCK, VECTOR, CONTROL = range(4)
 ORIGIN = 1000
 
@@ -164,7 +170,7 @@ def test_tables(report):
     assert cells["share"] == ["50.33 %", "26.67 %", "23.00 %"]
     assert cells["stalls"][:2] == ["bus 7, drain 5, bank 3", "bank 2"]
     assert cells["waits"][:2] == ["DMA 93", "DMA+BLOCK 189"]
-    assert [list(column.cells) for column in engines.columns][2] == ["66.67 %", "16.67 %", "10.00 %"]
+    assert list(engines.columns[2].cells) == ["66.67 %", "16.67 %", "10.00 %"]
     facts = dict(zip(*(column.cells for column in whole.columns), strict=True))
     assert facts["path"] == "planned" and facts["milliseconds at 100 MHz"] == "0.003"
     assert facts["utilization, block products"] == "13.33 %"
@@ -229,7 +235,7 @@ def test_a_blob_without_a_plan_has_its_reason(model):
     [
         ({}, 9, None),
         ({"max_length": 4}, 5, "serves 1 to 4 tokens, not 5"),
-        ({"sram_bytes": 600000}, 5, "needs 600000 bytes of SRAM, the chip has 524288"),
+        ({"sram_bytes": 600000}, 5, "needs 600000 bytes of SRAM, the chip has 524288; plan"),
         ({"chip": "CS7"}, 5, "is for CS7 1.0, not for CS2 1.0"),
         ({"version": "2.0"}, 5, "is for CS2 2.0"),
     ],
@@ -243,12 +249,41 @@ def test_reasons(changes, length, words):
 
 def test_a_portable_run_has_the_firmwares_clocks(model):
     times = [(10 * n, 10) for n in range(len(model.ops))]
-    run = make_run(events=[], op_clocks=times, clocks=10 * len(model.ops) + 4)
+    run = make_run(events=[], op_clocks=times, clocks=10 * len(model.ops) + 4, planned=False)
     found = _profile_cs2.make_report(model, _parameters.make({}), 5, run, "the blob has no plan")
     assert not found.planned and found.outside == 4
     assert spans(slices(found, "CPU"))[1] == (model.ops[1].name, 10, 20)
     assert "portable: the blob has no plan" in str(text_of(tables.profile_tables(found)))
     assert draw(found, "png").startswith(b"\x89PNG")
+
+
+def chip_at(clocks, **counts):
+    return SimpleNamespace(clocks=clocks, instructions=clocks // 5, **counts)
+
+
+def test_marks_of_a_plan_are_the_run():
+    """The clocks before RUN, such as those of the line, are in no count."""
+    watch = _profile_cs2.ChipWatch(lambda *_: None, 7)
+    counts = dict.fromkeys(_profile_cs2.COUNTS, 10)
+    watch.soc = SimpleNamespace(chip_totals=SimpleNamespace(**counts), commands=EVENTS)
+    watch(0xFFFFFFFE, chip_at(ORIGIN))
+    watch.soc.chip_totals.macs = 522
+    watch(0xFFFFFFFF, chip_at(ORIGIN + 290))
+    run = watch.finish(CLOCKS, {})
+    assert run.planned and (run.origin, run.instructions, run.op_clocks) == (ORIGIN, 58, [])
+    assert run.counts["macs"] == 512 and run.counts["ext_read"] == 0
+
+
+def test_marks_of_ops_give_their_clocks():
+    steps = []
+    watch = _profile_cs2.ChipWatch(lambda *step: steps.append(step), 2)
+    counts = dict.fromkeys(_profile_cs2.COUNTS, 0)
+    watch.soc = SimpleNamespace(chip_totals=SimpleNamespace(**counts), commands=[])
+    for word, clock in enumerate((1000, 1040, 1042, 1100)):
+        watch(word, chip_at(clock))
+    run = watch.finish(120, {})
+    assert not run.planned and run.op_clocks == [(0, 40), (42, 58)]
+    assert steps == [("run on the chip", 1, 2), ("run on the chip", 2, 2)]
 
 
 # --- energy and area ------------------------------------------------------------------------------
@@ -384,6 +419,47 @@ def test_bad_sweeps(model, vary, options, message):
         csc.sweep(model, vary, **options)
 
 
+@pytest.fixture
+def quick(monkeypatch, model):
+    """The profile without the chip: clocks are 1000 over the bus's width; narrow chips fail."""
+
+    def profile(blob, chip, *, tokens, parameters):
+        made = _parameters.make(parameters)
+        if made.ext_bytes_per_clock == 1:
+            raise csc.ChipError("too narrow")
+        assert blob.plan.max_length == 9 and chip == "cs2"
+        run_ = make_run(clocks=1000 // made.ext_bytes_per_clock)
+        return _profile_cs2.make_report(model, made, tokens, run_, None)
+
+    monkeypatch.setattr(_sweep, "profile", profile)
+
+
+def test_a_sweep_runs_the_grid(quick):
+    steps = []
+    vary = {"ext_bytes_per_clock": [1, 2, 8], "array": [64, 512]}
+    found = csc.sweep(BLOB, vary, tokens=5, progress=lambda *step: steps.append(step))
+    assert [p.clocks for p in found.points] == [0, 0, 500, 500, 125, 125]
+    assert [p.error for p in found.failures] == ["too narrow"] * 2
+    assert [s[1:] for s in steps] == [(n, 6) for n in range(7)]
+    assert [p.parameters["array"] for p in found.front("area")] == [64]
+    assert found.points[4].area_mm2 < found.points[5].area_mm2
+
+
+def test_a_sweep_plans_for_the_chip():
+    """A chip too small for the model is a point with the planner's reason."""
+    blob, _ = encoder_blob(64, 2, 1, 4096, 31, 256, 5)
+    found = csc.sweep(blob, {"sram_bytes": [65536]}, tokens=5)
+    assert "bytes of SRAM" in found.points[0].error
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_results_come_in_order_from_every_backend(backend):
+    """The last one cannot give results one by one, like that of Ray."""
+    with joblib.parallel_config(backend, n_jobs=2):
+        tasks = [joblib.delayed(abs)(-n) for n in range(5)]
+        assert list(_sweep._results(tasks, None)) == [0, 1, 2, 3, 4]
+
+
 def test_sweep_axes_from_the_command_line():
     assert _parameters.parse_axes(["array=64,512", "clock_mhz=50,99.5"]) == {
         "array": [64, 512], "clock_mhz": [50, 99.5]}  # fmt: skip
@@ -440,3 +516,49 @@ def test_comparison(model, report):
 def test_bad_comparisons(model, chips, message):
     with pytest.raises(csc.InputError, match=message):
         csc.compare(model, chips, tokens=2)
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("profile_cs2")
+    (made / "bare.cscb").write_bytes(BLOB)
+    (made / "short.cscb").write_bytes(plan_chip(BLOB, max_length=4))
+    (made / "m.cscb").write_bytes(plan_chip(BLOB))
+    return made
+
+
+def run(folder, *arguments):
+    made = subprocess.run(
+        [CSC, *arguments], capture_output=True, text=True, check=False, cwd=folder, timeout=300
+    )
+    return SimpleNamespace(code=made.returncode, out=made.stdout, err=made.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("profile bare.cscb --chip cs2", "the blob has no plan"),
+        ("profile short.cscb --chip cs2 --length 5", "the plan serves 1 to 4 tokens, not 5"),
+        ("profile m.cscb --chip cs2 --length 10", "takes 1 to 9 tokens, not 10"),
+        ("profile m.cscb --chip cs2 --set speed=2", "no parameter 'speed'"),
+        ("profile m.cscb --chip cs2 --set array=2", "array must be one of 1, 8, 64, 512, not 2"),
+        ("profile m.cscb --chip cs2 --set array", "name=value"),
+        ("profile m.cscb --chip cs1 --set array=64", "Only the model of cs2"),
+        ("profile m.cscb --compare cs1", "at least two chips"),
+        ("profile m.cscb --compare cs1,cs2:lanes=3", "lanes must be one of"),
+        ("profile m.cscb --compare cs1,cs2 --plot p.svg", "--compare gives a table and JSON"),
+        ("sweep m.cscb --vary array=64 --set array=8", "both set and varied"),
+        ("sweep m.cscb --vary array=64,x", "must be a number, not 'x'"),
+        ("sweep m.cscb --vary array=64 --chip cs1", "Only cs2 has parameters"),
+        ("sweep m.cscb --vary array=64 --length 0", "takes 1 to 9 tokens, not 0"),
+    ],
+)
+def test_command_line_errors(folder, arguments, words):
+    """One sentence each, and exit code 2."""
+    done = run(folder, *arguments.split())
+    last = done.err.strip().splitlines()[-1]
+    assert done.code == 2 and words in done.err and "Traceback" not in done.err
+    assert done.err.count("csc: ") == 1 and last.endswith(".")

@@ -16,8 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from csc._energy import cs1_energy
 from csc._face import Face
+from csc._parameters import Parameters
 from csc._parameters import make as make_parameters
-from csc._profile_cs2 import Cs2Report, check_planned, make_report, why_portable
+from csc._profile_cs2 import (
+    ChipWatch,
+    Cs2Report,
+    check_planned,
+    make_report,
+    planned_for,
+    why_portable,
+)
 from csc.blob import OpInfo, TensorInfo
 from csc.device import Device
 from csc.errors import InputError
@@ -94,7 +102,7 @@ class Report:
 
     @property
     def energy_uj(self) -> dict[str, float] | None:
-        """Microjoules by part (CHIP.md, Energy); None on a board, whose instructions none counts."""
+        """Microjoules by part (CHIP.md, Energy); None where nobody counts instructions."""
         instructions = [op.instructions for op in self.ops]
         if None in instructions:
             return None
@@ -177,9 +185,6 @@ def example_inputs(model: Face, tokens: int) -> dict[str, NDArray[np.int32]]:
     rows = model.tensors[embed.operands["word"]].shape[0] or 1
     ids = (rows // 2 + np.arange(tokens)) % rows
     return {model.tensors[embed.operands["ids"]].name: ids.astype(np.int32)}
-
-
-PLAN_MARK = 0x7FFFFFFF  # number of the op, as the firmware marks it, of a whole plan
 
 
 class _Marks:
@@ -268,15 +273,13 @@ def profile(
 
     """
     loaded = model if isinstance(model, Model) else load(model)
-    if chip not in CHIPS:
-        known = ", ".join(CHIPS)
-        raise InputError(f"There is no chip '{chip}' to profile; known chips are: {known}.")
-    report = progress or (lambda stage, done, total: None)
     changes = {"clock_mhz": clock_hz / 1e6, **(parameters or {})}
+    check_chip(chip, changes)
+    report = progress or (lambda stage, done, total: None)
     given = example_or_given(loaded, inputs, tokens)
     if chip == "cs2" and device is None:
-        return _profile_cs2(loaded, given, changes, ram_wait, portable, report)
-    _only_clock_rate(changes)
+        made = make_parameters(changes)
+        return _profile_cs2(loaded, given, made, ram_wait, portable, report)
     marks = None if device else _Marks(len(loaded.ops), report)
     report("start the firmware", 0, 1)
     with _open(loaded, chip, device, ram_wait, marks) as opened:
@@ -285,9 +288,14 @@ def profile(
         return profile_opened(opened, given, chip, source, 1e6 * changes["clock_mhz"], marks)
 
 
-def _only_clock_rate(changes: Mapping[str, float]) -> None:
+def check_chip(chip: str, changes: Mapping[str, float]) -> None:
+    """Refuse a chip that is not known, or that has not these parameters. Raises InputError."""
+    if chip not in CHIPS:
+        known = ", ".join(CHIPS)
+        raise InputError(f"There is no chip '{chip}' to profile; known chips are: {known}.")
+    make_parameters(changes)
     for name in changes:
-        if name != "clock_mhz":
+        if chip != "cs2" and name != "clock_mhz":
             raise InputError(f"Only the model of cs2 has the parameter '{name}'.")
 
 
@@ -326,25 +334,28 @@ def profile_opened(
 def _profile_cs2(
     model: Model,
     inputs: Mapping[str, NDArray[Any]],
-    changes: Mapping[str, float],
+    parameters: Parameters,
     ram_wait: int,
     portable: bool,
     progress: Progress,
 ) -> Cs2Report:
-    """Run one sequence on the model of CS2 with changed parameters."""
-    parameters = make_parameters(changes)
+    """Run one sequence on the model of CS2; a plan is renewed for an SRAM of another size."""
     length = len(next(iter(inputs.values())))
+    if model.plan is not None and parameters.sram_bytes != Parameters().sram_bytes:
+        model = planned_for(model, parameters, model.plan.max_length)
     reason = why_portable(model, parameters, length)
     if not portable:
         check_planned(reason)
     progress("start the firmware", 0, 1)
-    watch = _ChipWatch(progress, len(model.ops))
-    options = {**parameters.chip(), "ram_wait": ram_wait, "trace_commands": True}
+    watch = ChipWatch(progress, len(model.ops))
+    options: dict[str, Any] = {**parameters.chip(), "ram_wait": ram_wait, "trace_commands": True}
     with Device("soc:cs2", model, run_timeout=3600, on_mark=watch, **options) as opened:
         progress("start the firmware", 1, 1)
-        watch.soc = opened._transport.soc
+        transport: Any = opened._transport
+        watch.soc = transport.soc
         result = opened.infer(inputs, raw=True)
-        run = watch.run(opened.clocks or 0, result)
+        outputs = {name: values.tolist() for name, values in result.items()}
+        run = watch.finish(opened.clocks or 0, outputs)
     return make_report(model, parameters, length, run, reason)
 
 

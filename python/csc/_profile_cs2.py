@@ -6,7 +6,8 @@ the run; the model gives the commands and the totals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,6 +30,11 @@ from csc.model import Model
 
 PLAN_CHIP, PLAN_VERSION = "CS2", "1.0"
 OUTSIDE = "outside the commands"
+COUNTS = (
+    *("macs", "drained", "lane_steps", "line_reads", "line_writes", "conflicts"),
+    *("ext_read", "ext_written", "ext_bursts", "ext_busy", "commands"),
+)
+_PLAN_MARK = 0x7FFFFFFF  # number of the op, as the firmware marks it, of a whole plan
 _OPS_ROW, _CPU_ROW, _ENGINE_ROW = 1, 2, 3
 
 
@@ -70,6 +76,7 @@ class ChipRun:
         events: with the fields of csc_sim_cs2_event_t.
         counts: by the names of csc_sim_cs2_totals_t, over the run.
         instructions: that the processor started in the run.
+        planned: whether the firmware followed the plan.
         op_clocks: (start, clocks) of every op by the firmware's marks, where the processor ran it.
 
     """
@@ -80,7 +87,47 @@ class ChipRun:
     counts: Mapping[str, int]
     instructions: int
     outputs: dict[str, list[Any]]
+    planned: bool = True
     op_clocks: Sequence[tuple[int, int]] = ()
+
+
+class ChipWatch:
+    """Takes the chip's counts at the marks of the firmware: around each op, or around the plan."""
+
+    def __init__(self, progress: Callable[[str, int, int], None], ops: int) -> None:
+        self._marks: list[tuple[int, Any, dict[str, int]]] = []
+        self._progress = progress
+        self._ops = ops
+        self.soc: Any = None  # of the device, once it is open
+
+    def __call__(self, word: int, totals: Any) -> None:
+        """Note a mark: twice the number of the op, plus 1 behind it."""
+        self._marks.append((word, totals, chip_counts(self.soc)))
+        number = self._ops if word >> 1 == _PLAN_MARK else (word >> 1) + 1
+        if word & 1:
+            self._progress("run on the chip", number, self._ops)
+
+    def finish(self, clocks: int, outputs: dict[str, list[Any]]) -> ChipRun:
+        """Return the run between the first and the last mark."""
+        (word, first, before), (_, last, after) = self._marks[0], self._marks[-1]
+        planned = word >> 1 == _PLAN_MARK
+        pairs = itertools.pairwise(totals.clocks for _, totals, _ in self._marks)
+        spans = [(begin - first.clocks, end - begin) for begin, end in pairs]
+        return ChipRun(
+            clocks=clocks,
+            origin=first.clocks,
+            events=self.soc.commands,
+            counts={name: count - before[name] for name, count in after.items()},
+            instructions=last.instructions - first.instructions,
+            outputs=outputs,
+            planned=planned,
+            op_clocks=[] if planned else spans[::2],
+        )
+
+
+def chip_counts(soc: Any) -> dict[str, int]:
+    """Return the counts that energy is computed from, since power-up."""
+    return {name: int(getattr(soc.chip_totals, name)) for name in COUNTS}
 
 
 @dataclass
@@ -219,8 +266,8 @@ class Cs2Report:
             ]
         first = min(each.dispatched for each in self.commands)
         last = max(each.completed for each in self.commands)
-        parts = (("start", 0, first), ("wait for the queue", first, last))
-        parts += (("end", last, self.clocks),)
+        middle = ("wait for the queue", first, last)
+        parts = (("start", 0, first), middle, ("end", last, self.clocks))
         return [self._slice(name, _CPU_ROW, a, b, {}) for name, a, b in parts if b > a]
 
     def _command_slices(self, command: Command) -> list[dict[str, Any]]:
@@ -297,9 +344,22 @@ def why_portable(model: Model, parameters: Parameters, length: int) -> str | Non
     if plan.sram_bytes > parameters.sram_bytes:
         return (
             f"the plan needs {plan.sram_bytes} bytes of SRAM, the chip has "
-            f"{parameters.sram_bytes}; plan the blob for it (csc sweep does)"
+            f"{parameters.sram_bytes}; plan the blob for this chip"
         )
     return None
+
+
+def planned_for(model: Model, parameters: Parameters, max_length: int | None = None) -> Model:
+    """Return the model with a plan for the chip's SRAM, of sequences up to `max_length`.
+
+    Raises:
+        ConvertError: there is no such plan.
+
+    """
+    from csc_convert import plan_chip
+
+    blob = model._blob.data.tobytes()
+    return Model(plan_chip(blob, sram_bytes=parameters.sram_bytes, max_length=max_length))
 
 
 def check_planned(reason: str | None) -> None:
@@ -326,16 +386,18 @@ def make_report(
 
     known = [(op.name, op.kind, macs_of(op, model.tensors, length)) for op in model.ops]
     commands = read_commands(run.events, run.origin, run.origin + run.clocks)
+    if not run.planned:
+        reason = reason or "the firmware did not follow the plan"
     return Cs2Report(
         chip="cs2",
         source=f"soc:cs2 {parameters.label()}".rstrip(),
         tokens=length,
         parameters=parameters,
-        planned=reason is None,
+        planned=run.planned,
         why_portable=reason,
         clocks=run.clocks,
         bound=bound_of(model, parameters, length),
-        ops=op_use(commands, known) if commands else _portable_ops(known, run),
+        ops=op_use(commands, known) if run.planned else _portable_ops(known, run),
         engines=engine_use(commands, run.clocks),
         counts=dict(run.counts),
         instructions=run.instructions,

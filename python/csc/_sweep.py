@@ -14,8 +14,8 @@ from typing import Any
 
 from csc import _parameters
 from csc._energy import area_mm2
-from csc._profile import Progress, Report, example_or_given, profile
-from csc._profile_cs2 import Cs2Report, why_portable
+from csc._profile import Progress, Report, check_chip, example_or_given, profile
+from csc._profile_cs2 import Cs2Report, planned_for, why_portable
 from csc.errors import CscError, InputError
 from csc.model import Model, load
 
@@ -69,9 +69,8 @@ def pareto(points: Iterable[Point], cost: str) -> list[Point]:
     """Return the points that no other is at least as good as in both, and better in one."""
     best: list[Point] = []
     for point in sorted(points, key=lambda each: (each.milliseconds, getattr(each, cost))):
-        if not best or getattr(point, cost) < getattr(best[-1], cost):
-            best.append(point)
-        elif _same(point, best[-1], cost):
+        is_cheaper = not best or getattr(point, cost) < getattr(best[-1], cost)
+        if is_cheaper or _same(point, best[-1], cost):
             best.append(point)
     return best
 
@@ -99,23 +98,16 @@ def grid(
     ]
 
 
-def planned_for(blob: bytes, parameters: _parameters.Parameters, length: int) -> bytes:
-    """Return the blob with a plan that fits the chip: its own, or a new one."""
-    if why_portable(load(blob), parameters, length) is None:
-        return blob
-    from csc_convert import plan_chip
-
-    return bytes(plan_chip(blob, sram_bytes=parameters.sram_bytes))
-
-
 def run_point(blob: bytes, tokens: int, parameters: _parameters.Parameters) -> Point:
     """Run one chip of a sweep; what csc or the converter refuses is the point's error."""
     from csc_convert import ConvertError
 
     values = dict(vars(parameters))
     try:
-        fitting = planned_for(blob, parameters, tokens)
-        report = profile(fitting, "cs2", tokens=tokens, parameters=values)
+        model = load(blob)
+        if why_portable(model, parameters, tokens) is not None:
+            model = planned_for(model, parameters)
+        report = profile(model, "cs2", tokens=tokens, parameters=values)
     except (CscError, ConvertError) as error:
         return Point(values, error=str(error))
     assert isinstance(report, Cs2Report)
@@ -154,7 +146,7 @@ def sweep(
 ) -> Sweep:
     """Profile a model on every chip of a grid of parameters.
 
-    The blob is planned anew for a chip its plan does not fit. Inside
+    The blob is planned anew for every size of the SRAM. Inside
     ``with joblib.parallel_config("dask"):`` or ``"ray"`` the points go to that cluster, whose
     workers need csc.
 
@@ -255,8 +247,10 @@ def compare(
     variants = [_parameters.parse_variant(text) for text in chips]
     if len(variants) < 2:
         raise InputError("A comparison takes at least two chips, such as cs1,cs2.")
+    for chip, own in variants:
+        check_chip(chip, own)
     loaded = model if isinstance(model, Model) else load(model)
-    reports = []
+    reports: list[Report | Cs2Report] = []
     for number, (chip, own) in enumerate(variants):
         shared = parameters or {} if chip == "cs2" else {}
         made = profile(loaded, chip, parameters={**shared, **own}, **options)
