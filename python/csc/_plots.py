@@ -139,16 +139,16 @@ def _draw_engines(axes: Any, report: Cs2Report) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, report.milliseconds)
     axes.set_xlabel("ms")
-    axes.legend(ncols=3, fontsize=7)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
 
 
 def _draw_ops(axes: Any, report: Cs2Report) -> None:
     """Draw the busy clocks of each op by engine, and below what it lost to stalls."""
     names, scale = [f"{op.number} {op.name}" for op in report.ops], 1e3 / report.clock_hz
     left = [0.0] * len(names)
-    for engine in ENGINES:
+    for engine, colour in zip(ENGINES, _COLOURS.values(), strict=True):
         width = [scale * op.busy[engine] for op in report.ops]
-        axes.barh(names, width, left=left, label=f"{engine} busy")
+        axes.barh(names, width, left=left, color=colour, label=f"{engine} busy")
         left = [a + b for a, b in zip(left, width, strict=True)]
     stalls = [scale * sum(op.stalls[reason] for reason in STALLS) for op in report.ops]
     axes.barh(names, stalls, height=0.25, color="black", label="of these, stalled")
@@ -157,7 +157,7 @@ def _draw_ops(axes: Any, report: Cs2Report) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("ms")
     axes.tick_params(axis="y", labelsize=7)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
 
 
 def _draw_front(axes: Any, found: Sweep, cost: str) -> None:

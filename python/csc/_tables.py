@@ -177,9 +177,9 @@ def _energy_facts(energy: dict[str, float] | None, milliseconds: float) -> list[
     if energy is None:
         return []
     total = sum(energy.values())
-    parts = [[f"energy, {part}", f"{value:.2f} uJ"] for part, value in energy.items() if value]
-    power = f"{total / milliseconds:.2f} mW"
-    return [["energy per inference", f"{total:.2f} uJ"], *parts, ["average power", power]]
+    parts = [[f"energy, {part}", f"{value:.4g} uJ"] for part, value in energy.items() if value]
+    power = f"{total / milliseconds:.4g} mW"
+    return [["energy per inference", f"{total:.4g} uJ"], *parts, ["average power", power]]
 
 
 def _cs2_tables(report: Cs2Report) -> list[Table]:
@@ -267,8 +267,8 @@ def _comparison_rows(found: Comparison) -> list[tuple[str, list[str]]]:
         ("milliseconds", known("milliseconds", "{:.3f}".format)),
         ("times the first", known("relative", "{:.4f}".format)),
         ("ratio to the bound", known("ratio_to_bound", "{:.2f}".format)),
-        ("energy, uJ", known("total_uj", "{:.2f}".format)),
-        ("average power, mW", known("milliwatts", "{:.2f}".format)),
+        ("energy, uJ", known("total_uj", "{:.4g}".format)),
+        ("average power, mW", known("milliwatts", "{:.4g}".format)),
     ]
 
 
@@ -292,7 +292,7 @@ def _point_row(found: Sweep, point: Point) -> list[str]:
     if point.error is not None:
         return [*settings, *["-"] * 6, "not possible"]
     fronts = [name for name in ("energy", "area") if point in found.front(name)]
-    figures = [f"{point.ratio:.2f}", f"{point.total_uj:.2f}", f"{point.milliwatts:.2f}"]
+    figures = [f"{point.ratio:.2f}", f"{point.total_uj:.4g}", f"{point.milliwatts:.4g}"]
     time = [count(point.clocks), f"{point.milliseconds:.3f}"]
     return [*settings, *time, *figures, f"{point.area_mm2:.3f}", ", ".join(fronts) or "-"]
 
