@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,39 @@ _CAUSES = {
     chip.Cause.QUEUE: "the place or size of the queue is unusable ({info:#x})",
 }
 _DAMAGED = {chip.Cause.EXTERNAL: "check the external memory"}
+
+
+@dataclass(frozen=True)
+class PlanState:
+    """Whether a run followed the model's plan; `name` is that of C, `reason` a sentence."""
+
+    name: str
+    reason: str
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the chip ran the plan."""
+        return self.name == "used"
+
+
+_PLAN_STATES = {
+    "none": "The model has no plan.",
+    "used": "The chip ran the plan.",
+    "backend": "The backend has no chip that runs plans.",
+    "chip": "The plan is for another chip.",
+    "length": "The run is longer than the plan.",
+    "sram": "The plan needs more SRAM than the chip has.",
+    "arena": "The arena is not the chip's SRAM, or not as much of it as the plan needs.",
+    "blob": "The model does not lie in the chip's external memory.",
+    "store": "There is not enough external memory for what the plan stores there.",
+}
+
+
+def plan_state(number: int) -> PlanState:
+    """Return a state of C (csc_plan_state_t)."""
+    names = {int(getattr(lib, f"CSC_PLAN_{name.upper()}")): name for name in _PLAN_STATES}
+    name = names.get(number, str(number))
+    return PlanState(name, _PLAN_STATES.get(name, "The device gives a reason unknown here."))
 
 
 def _field(record: np.dtype[Any], offset: int) -> str:

@@ -102,7 +102,8 @@ def _letters(number: int) -> str:
 class Head:
     """What the records of a checked blob say; `data` needs to hold all but the weights.
 
-    Without the weights the plan, which lies behind them, is not known: `plan` is None then.
+    The plan's record lies behind the weights; where `data` ends before it, `take_plan` is to be
+    called with it.
     """
 
     def __init__(self, data: NDArray[np.uint8], where: str) -> None:
@@ -116,18 +117,23 @@ class Head:
         self.ops = self._read_ops()
         self.metadata = self._read_metadata()
         self._check_names()
-        self.plan = self._read_plan()
+        self.plan: PlanInfo | None = None
+        offset = self.plan_offset
+        if offset is not None and offset < len(data):
+            self.take_plan(data[offset : offset + fmt.PLAN.itemsize].tobytes())
 
-    def _read_plan(self) -> PlanInfo | None:
-        """Return what the plan's record says; it lies behind the weights."""
+    @property
+    def plan_offset(self) -> int | None:
+        """The place of the plan's record, or None where the blob has none."""
         if len(self._sections) < fmt.Section.PLAN:
             return None
-        offset = int(self._sections[fmt.Section.PLAN - 1]["offset"])
-        if offset + fmt.PLAN.itemsize > len(self.data):
-            return None
-        record = self._records("PLAN", offset, 1)[0]
+        return int(self._sections[fmt.Section.PLAN - 1]["offset"])
+
+    def take_plan(self, data: bytes) -> None:
+        """Read the plan's record."""
+        record = np.frombuffer(data, fmt.PLAN, 1)[0]
         version = int(record["version"])
-        return PlanInfo(
+        self.plan = PlanInfo(
             chip=_letters(int(record["chip"])),
             version=f"{version >> 16}.{version & 0xFFFF}",
             commands=int(record["command_count"]),
