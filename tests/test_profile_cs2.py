@@ -17,7 +17,6 @@ import csc
 from blob_factory import encoder_blob, tiny_encoder_blob
 from csc import _energy, _parameters, _profile_cs2, _sweep, _timeline
 from csc import _tables as tables
-from csc._cs2_format import Code
 from csc._energy import CONSTANTS
 from csc._plots import draw, draw_sweep
 from csc_convert import plan_chip
@@ -25,26 +24,26 @@ from test_chip_md import table
 
 BLOB, INPUTS = tiny_encoder_blob()
 CSC = Path(sys.executable).parent / "csc"
-DMA, BLOCK, VECTOR, CONTROL = range(4)
+DMA, BLOCK, VECTOR = "dma", "block", "vector"
 ORIGIN = 1000
 
 
-def event(number, tag, code, engine, dispatched, ready, started, completed, **changes):
+def event(number, op, name, engine, dispatched, ready, started, completed, **changes):
     """Return an event at clocks counted from the start of the run."""
     times = (dispatched, ready, started, completed)
     names = ("dispatched", "ready", "started", "completed")
-    rest = dict.fromkeys(("waited_for", "stall_bank", "stall_bus", "stall_drain"), 0)
-    clocks = {name: ORIGIN + time for name, time in zip(names, times, strict=True)}
-    made = {"number": number, "tag": tag, "code": code, "engine": engine}
+    rest = {"waited_for": (), "stall_bank": 0, "stall_bus": 0, "stall_drain": 0}
+    clocks = {key: ORIGIN + time for key, time in zip(names, times, strict=True)}
+    made = {"number": number, "op": op, "name": name, "engine": engine}
     return SimpleNamespace(**made, **clocks, **{**rest, **changes})
 
 
 # Two copies, a product that waits for the first, and a norm that waits for both other engines.
 EVENTS = [
-    event(0, 0, Code.COPY, DMA, 50, 50, 51, 151, stall_bus=7),
-    event(1, 1, Code.COPY, DMA, 54, 151, 151, 251, stall_bank=2),
-    event(2, 0, Code.GEMM, BLOCK, 58, 58, 151, 201, waited_for=1, stall_bank=3, stall_drain=5),
-    event(3, 1, Code.NORM, VECTOR, 62, 62, 251, 281, waited_for=3),
+    event(0, 0, "COPY", DMA, 50, 50, 51, 151, stall_bus=7),
+    event(1, 1, "COPY", DMA, 54, 151, 151, 251, stall_bank=2),
+    event(2, 0, "GEMM", BLOCK, 58, 58, 151, 201, waited_for=(DMA,), stall_bank=3, stall_drain=5),
+    event(3, 1, "NORM", VECTOR, 62, 62, 251, 281, waited_for=(DMA, BLOCK)),
 ]
 CLOCKS = 300
 COUNTS = {
@@ -75,9 +74,9 @@ def test_engines(report):
     dma, block, vector = report.engines
     assert (dma.commands, dma.busy, dma.waits, dma.idle) == (2, 200, {"start": 1}, 99)
     assert dma.stalls == {"bank": 2, "bus": 7, "drain": 0}
-    assert (block.busy, block.waits, block.idle) == (50, {"DMA": 93}, 157)
+    assert (block.busy, block.waits, block.idle) == (50, {"dma": 93}, 157)
     assert block.stalls == {"bank": 3, "bus": 0, "drain": 5}
-    assert (vector.busy, vector.waits, vector.idle) == (30, {"DMA+BLOCK": 189}, 81)
+    assert (vector.busy, vector.waits, vector.idle) == (30, {"dma+block": 189}, 81)
 
 
 def test_engine_time_adds_up(report):
@@ -88,9 +87,9 @@ def test_engine_time_adds_up(report):
 def test_ops(report, model):
     first, second = report.ops
     assert (first.name, first.kind) == (model.ops[0].name, model.ops[0].kind)
-    assert first.busy == {"DMA": 100, "BLOCK": 50, "VECTOR": 0}
+    assert first.busy == {"dma": 100, "block": 50, "vector": 0}
     assert (first.start, first.end, first.advance) == (51, 201, 151)
-    assert first.waits == {"DMA": 93, "start": 1}
+    assert first.waits == {"dma": 93, "start": 1}
     assert first.stalls == {"bank": 3, "bus": 7, "drain": 5}
     assert (second.start, second.end, second.advance) == (151, 281, 80)
     assert report.outside == 50 + 19
@@ -102,23 +101,23 @@ def test_clocks_by_kind_add_up(report):
 
 
 def test_what_is_no_part_of_the_run_is_left_out():
-    early = event(9, 0, Code.COPY, DMA, -90, -90, -80, -1)
-    late = event(9, 0, Code.COPY, DMA, 200, 200, 290, CLOCKS + 1)
-    fence = event(9, 0, Code.FENCE, CONTROL, 5, 5, 5, 6)
+    early = event(9, 0, "COPY", DMA, -90, -90, -80, -1)
+    late = event(9, 0, "COPY", DMA, 200, 200, 290, CLOCKS + 1)
+    fence = event(9, 0, "FENCE", "control", 5, 5, 5, 6)
     found = _timeline.read_commands([early, late, fence, *EVENTS], ORIGIN, ORIGIN + CLOCKS)
     assert [each.number for each in found] == [0, 1, 2, 3]
 
 
 def test_an_unknown_tag_is_an_op_of_its_own():
-    commands = _timeline.read_commands([event(0, 7, Code.COPY, DMA, 1, 1, 1, 9)], ORIGIN, 2000)
+    commands = _timeline.read_commands([event(0, 7, "COPY", DMA, 1, 1, 1, 9)], ORIGIN, 2000)
     (op,) = _timeline.op_use(commands, [("a", "GEMM", 1)])
-    assert (op.name, op.kind, op.advance) == ("tag 7", "-", 8)
+    assert (op.name, op.kind, op.advance) == ("op 7", "-", 8)
 
 
 def test_an_op_that_ends_inside_another_moves_nothing():
     events = [
-        event(0, 0, Code.COPY, DMA, 0, 0, 0, 100),
-        event(1, 1, Code.NORM, VECTOR, 4, 4, 4, 60),
+        event(0, 0, "COPY", DMA, 0, 0, 0, 100),
+        event(1, 1, "NORM", VECTOR, 4, 4, 4, 60),
     ]
     ops = _timeline.op_use(_timeline.read_commands(events, ORIGIN, 2000), [])
     assert [op.advance for op in ops] == [40, 60]
@@ -140,15 +139,15 @@ def spans(found):
 def test_trace_has_a_row_per_engine(report):
     assert spans(slices(report, "DMA")) == [
         ("start", 50, 51), ("COPY", 51, 151), ("COPY", 151, 251)]  # fmt: skip
-    assert spans(slices(report, "BLOCK")) == [("wait for DMA", 58, 151), ("GEMM", 151, 201)]
-    assert spans(slices(report, "VECTOR")) == [("wait for DMA+BLOCK", 62, 251), ("NORM", 251, 281)]
+    assert spans(slices(report, "BLOCK")) == [("wait for dma", 58, 151), ("GEMM", 151, 201)]
+    assert spans(slices(report, "VECTOR")) == [("wait for dma+block", 62, 251), ("NORM", 251, 281)]
     assert spans(slices(report, "CPU")) == [
         ("start", 0, 50), ("wait for the queue", 50, 281), ("end", 281, 300)]  # fmt: skip
 
 
 def test_trace_names_the_reason_of_waits_and_stalls(report, model):
     wait, product = slices(report, "BLOCK")
-    assert wait["args"]["reason"] == "DMA" and wait["args"]["op"] == model.ops[0].name
+    assert wait["args"]["reason"] == "dma" and wait["args"]["op"] == model.ops[0].name
     assert product["args"]["stall_drain"] == 5 and product["args"]["stall_bank"] == 3
 
 
@@ -169,7 +168,7 @@ def test_tables(report):
     cells = {column.header: list(column.cells) for column in ops.columns}
     assert cells["share"] == ["50.33 %", "26.67 %", "23.00 %"]
     assert cells["stalls"][:2] == ["bus 7, drain 5, bank 3", "bank 2"]
-    assert cells["waits"][:2] == ["DMA 93", "DMA+BLOCK 189"]
+    assert cells["waits"][:2] == ["dma 93", "dma+block 189"]
     assert list(engines.columns[2].cells) == ["66.67 %", "16.67 %", "10.00 %"]
     facts = dict(zip(*(column.cells for column in whole.columns), strict=True))
     assert facts["path"] == "planned" and facts["milliseconds at 100 MHz"] == "0.003"
@@ -186,7 +185,7 @@ def test_json_has_it_all(report):
     found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert found["utilization"]["block products"] == pytest.approx(40 / 300)
     assert found["ops"][0]["share"] == pytest.approx(151 / 300)
-    assert found["engines"][1]["waits"] == {"DMA": 93}
+    assert found["engines"][1]["waits"] == {"dma": 93}
     assert found["parameters"]["ext_latency"] == 30 and "commands" not in found
     assert found["energy_constants"]["INT8_MULTIPLY"]["value"] == 0.2
     assert sum(found["energy_uj"].values()) == pytest.approx(found["total_uj"])

@@ -125,17 +125,17 @@ def _draw_engines(axes: Any, report: Cs2Report) -> None:
     scale = 1e3 / report.clock_hz
     kinds = {op.number: op.kind for op in report.ops}
     colours = {kind: f"C{n % 10}" for n, kind in enumerate(sorted(set(kinds.values())))}
-    for row in range(len(ENGINES)):
-        own = [each for each in report.commands if each.engine == row]
+    for row, engine in enumerate(ENGINES):
+        own = [each for each in report.commands if each.engine == engine]
         waits = [(each.ready * scale, each.wait * scale) for each in own]
         axes.broken_barh(waits, (row - 0.1, 0.2), color="0.6")
         spans = [(each.started * scale, each.busy * scale) for each in own]
-        paint = [colours[kinds[each.tag]] for each in own]
+        paint = [colours[kinds[each.op]] for each in own]
         axes.broken_barh(spans, (row - 0.4, 0.8), facecolors=paint)
     for kind, colour in colours.items():
         axes.scatter([], [], marker="s", color=colour, label=kind)
     axes.scatter([], [], marker="s", color="0.6", label="waiting")
-    axes.set_yticks(range(len(ENGINES)), ENGINES)
+    axes.set_yticks(range(len(ENGINES)), [name.upper() for name in ENGINES])
     axes.invert_yaxis()
     axes.set_xlim(0, report.milliseconds)
     axes.set_xlabel("ms")
@@ -148,7 +148,7 @@ def _draw_ops(axes: Any, report: Cs2Report) -> None:
     left = [0.0] * len(names)
     for engine, colour in zip(ENGINES, _COLOURS.values(), strict=True):
         width = [scale * op.busy[engine] for op in report.ops]
-        axes.barh(names, width, left=left, color=colour, label=f"{engine} busy")
+        axes.barh(names, width, left=left, color=colour, label=f"{engine.upper()} busy")
         left = [a + b for a, b in zip(left, width, strict=True)]
     stalls = [scale * sum(op.stalls[reason] for reason in STALLS) for op in report.ops]
     axes.barh(names, stalls, height=0.25, color="black", label="of these, stalled")

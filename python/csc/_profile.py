@@ -348,7 +348,7 @@ def _profile_cs2(
         check_planned(reason)
     progress("start the firmware", 0, 1)
     watch = ChipWatch(progress, len(model.ops))
-    options: dict[str, Any] = {**parameters.chip(), "ram_wait": ram_wait, "trace_commands": True}
+    options: dict[str, Any] = {**parameters.chip(), "ram_wait": ram_wait, "command_trace": True}
     with Device("soc:cs2", model, run_timeout=3600, on_mark=watch, **options) as opened:
         progress("start the firmware", 1, 1)
         transport: Any = opened._transport

@@ -73,7 +73,7 @@ class ChipRun:
     Attributes:
         clocks: that the firmware counted for its RUN command.
         origin: clock of the chip at which RUN began.
-        events: with the fields of csc_sim_cs2_event_t.
+        events: the commands of `csc.Soc`.
         counts: by the names of csc_sim_cs2_totals_t, over the run.
         instructions: that the processor started in the run.
         planned: whether the firmware followed the plan.
@@ -229,7 +229,7 @@ class Cs2Report:
     def to_trace(self) -> dict[str, Any]:
         """Return the run as Chrome trace events, which Perfetto opens; times are microseconds."""
         rows = {_OPS_ROW: "ops", _CPU_ROW: "CPU"}
-        rows.update({_ENGINE_ROW + n: name for n, name in enumerate(ENGINES)})
+        rows.update({_ENGINE_ROW + n: name.upper() for n, name in enumerate(ENGINES)})
         events: list[dict[str, Any]] = [_row_name("process_name", 0, f"{self.chip} {self.source}")]
         for row, name in rows.items():
             events.append(_row_name("thread_name", row, name))
@@ -271,8 +271,8 @@ class Cs2Report:
         return [self._slice(name, _CPU_ROW, a, b, {}) for name, a, b in parts if b > a]
 
     def _command_slices(self, command: Command) -> list[dict[str, Any]]:
-        row = _ENGINE_ROW + command.engine
-        owner = {"op": self._op_name(command.tag), "number": command.number}
+        row = _ENGINE_ROW + ENGINES.index(command.engine)
+        owner = {"op": self._op_name(command.op), "number": command.number}
         made = []
         if command.wait:
             reason = {"reason": command.reason, **owner}
@@ -283,8 +283,8 @@ class Cs2Report:
         made.append(self._slice(command.name, row, command.started, command.completed, figures))
         return made
 
-    def _op_name(self, tag: int) -> str:
-        return next((op.name for op in self.ops if op.number == tag), f"tag {tag}")
+    def _op_name(self, number: int) -> str:
+        return next((op.name for op in self.ops if op.number == number), f"op {number}")
 
 
 def _row_name(what: str, row: int, name: str) -> dict[str, Any]:

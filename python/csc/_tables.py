@@ -216,7 +216,7 @@ def _cs2_row(op: OpUse, clocks: int) -> list[str]:
 
 def _engine_row(engine: EngineUse, clocks: int) -> list[str]:
     return [
-        engine.name,
+        engine.name.upper(),
         count(engine.commands),
         percent(engine.busy / clocks),
         count(engine.busy),

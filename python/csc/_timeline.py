@@ -12,37 +12,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from csc._cs2_format import Code, Engine
-
-ENGINES = ("DMA", "BLOCK", "VECTOR")
+ENGINES = ("dma", "block", "vector")
 STALLS = ("bank", "bus", "drain")
 STARTING = "start"
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command from dispatch to completion, as csc_sim_cs2_event_t; clocks from the run's start.
+    """A command from dispatch to completion, as `csc.Soc.commands` has it; clocks of the run.
 
-    `waited_for` has bit n where engine n was waited for between ready and started.
+    `op` is its tag, `waited_for` names the engines waited for between ready and started.
     """
 
     number: int
-    tag: int
-    code: int
-    engine: int
+    name: str
+    engine: str
+    op: int
     dispatched: int
     ready: int
     started: int
     completed: int
-    waited_for: int = 0
+    waited_for: tuple[str, ...] = ()
     stall_bank: int = 0
     stall_bus: int = 0
     stall_drain: int = 0
-
-    @property
-    def name(self) -> str:
-        """Name of the command code."""
-        return Code(self.code).name
 
     @property
     def busy(self) -> int:
@@ -57,8 +50,7 @@ class Command:
     @property
     def reason(self) -> str:
         """What the wait was for: engines joined by "+", or "start"."""
-        names = [name for bit, name in enumerate(ENGINES) if self.waited_for >> bit & 1]
-        return "+".join(names) or STARTING
+        return "+".join(self.waited_for) or STARTING
 
     @property
     def stalls(self) -> dict[str, int]:
@@ -73,12 +65,12 @@ def read_commands(events: Iterable[Any], origin: int, end: int) -> list[Command]
     """Copy the events of engines with a part in clocks origin to end, which becomes 0 and up."""
     made = []
     for event in events:
-        values = {each.name: int(getattr(event, each.name)) for each in fields(Command)}
-        if values["engine"] == Engine.CONTROL or not origin <= values["completed"] <= end:
+        if event.engine not in ENGINES or not origin <= event.completed <= end:
             continue
+        values = {each.name: getattr(event, each.name) for each in fields(Command)}
         values.update({name: values[name] - origin for name in _CLOCKS})
         made.append(Command(**values))
-    return sorted(made, key=lambda each: (each.started, each.engine))
+    return sorted(made, key=lambda each: (each.started, each.number))
 
 
 @dataclass
@@ -120,8 +112,8 @@ def _sum_waits(commands: Iterable[Command]) -> dict[str, int]:
 def engine_use(commands: Sequence[Command], clocks: int) -> list[EngineUse]:
     """Return the use of every engine over a run of `clocks`."""
     made = []
-    for engine, name in enumerate(ENGINES):
-        own = [each for each in commands if each.engine == engine]
+    for name in ENGINES:
+        own = [each for each in commands if each.engine == name]
         busy, waits = sum(each.busy for each in own), _sum_waits(own)
         idle = clocks - busy - sum(waits.values())
         made.append(EngineUse(name, len(own), busy, _sum_stalls(own), waits, idle))
@@ -158,14 +150,11 @@ class OpUse:
     stalls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STALLS, 0))
 
 
-def _op_of(tag: int, own: Sequence[Command], known: Sequence[tuple[str, str, int]]) -> OpUse:
-    name, kind, macs = known[tag] if tag < len(known) else (f"tag {tag}", "-", 0)
-    busy = {
-        engine: sum(each.busy for each in own if each.engine == number)
-        for number, engine in enumerate(ENGINES)
-    }
+def _op_of(number: int, own: Sequence[Command], known: Sequence[tuple[str, str, int]]) -> OpUse:
+    name, kind, macs = known[number] if number < len(known) else (f"op {number}", "-", 0)
+    busy = {engine: sum(each.busy for each in own if each.engine == engine) for engine in ENGINES}
     return OpUse(
-        number=tag,
+        number=number,
         name=name,
         kind=kind,
         macs=macs,
@@ -183,8 +172,8 @@ def op_use(commands: Sequence[Command], known: Sequence[tuple[str, str, int]]) -
     """Return the ops that had commands, by number; `known` has (name, kind, macs) of every op."""
     groups: dict[int, list[Command]] = {}
     for command in commands:
-        groups.setdefault(command.tag, []).append(command)
-    ops = [_op_of(tag, groups[tag], known) for tag in sorted(groups)]
+        groups.setdefault(command.op, []).append(command)
+    ops = [_op_of(number, groups[number], known) for number in sorted(groups)]
     reached = min((each.dispatched for each in commands), default=0)
     for op in sorted(ops, key=lambda each: (each.end, each.number)):
         op.advance = max(op.end - reached, 0)
