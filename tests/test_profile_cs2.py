@@ -97,7 +97,7 @@ def test_ops(report, model):
 
 def test_clocks_by_kind_add_up(report):
     assert sum(report.clocks_by_kind().values()) == CLOCKS
-    assert report.clocks_by_kind()["outside the commands"] == 69
+    assert report.clocks_by_kind()["outside the ops"] == 69
 
 
 def test_what_is_no_part_of_the_run_is_left_out():
@@ -561,3 +561,125 @@ def test_command_line_errors(folder, arguments, words):
     last = done.err.strip().splitlines()[-1]
     assert done.code == 2 and words in done.err and "Traceback" not in done.err
     assert done.err.count("csc: ") == 1 and last.endswith(".")
+
+
+# --- the chip itself ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planned():
+    return csc.load(plan_chip(BLOB))
+
+
+@pytest.fixture(scope="module")
+def measured(planned):
+    return csc.profile(planned, "cs2", tokens=5)
+
+
+def test_the_chip_has_the_bits_of_cs1(model, measured):
+    assert measured.outputs == csc.profile(model, "cs1", tokens=5).outputs
+    assert measured.planned and measured.why_portable is None
+
+
+def test_figures_of_the_chip_agree(planned, measured):
+    """Commands and totals of the model say the same, and no run beats the bound."""
+    assert len(measured.commands) == measured.counts["commands"] <= planned.plan.commands
+    assert [op.number for op in measured.ops] == list(range(len(planned.ops)))
+    assert measured.clocks > measured.bound.clocks
+    assert measured.counts["macs"] >= measured.bound.macs == MACS
+    assert measured.counts["ext_read"] >= measured.bound.external_bytes
+    assert sum(measured.clocks_by_kind().values()) == measured.clocks
+    for engine in measured.engines:
+        assert 0 < engine.busy and 0 <= engine.idle
+        assert engine.busy + sum(engine.waits.values()) + engine.idle == measured.clocks
+    assert all(value > 0 for value in measured.energy_uj.values())
+
+
+def test_commands_of_an_engine_never_overlap(measured):
+    for engine in _timeline.ENGINES:
+        own = [each for each in measured.commands if each.engine == engine]
+        for before, after in itertools.pairwise(own):
+            assert before.completed <= after.ready <= after.started <= after.completed
+
+
+def test_products_and_norms_belong_to_their_ops(measured):
+    kinds = {op.number: op.kind for op in measured.ops}
+    assert {kinds[c.op] for c in measured.commands if c.name == "NORM"} == {"LAYERNORM"}
+    assert {kinds[c.op] for c in measured.commands if c.name == "GEMM"} == {"GEMM", "ATTENTION"}
+
+
+def test_a_profile_of_the_chip_repeats_exactly(planned, measured):
+    assert planned.profile("cs2", tokens=5).to_dict() == measured.to_dict()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ext_bytes_per_clock": 1}, {"ext_latency": 300}, {"array": 1}, {"lanes": 1},
+                {"ext_burst": 64}]
+)  # fmt: skip
+def test_a_smaller_chip_is_slower_with_the_same_bits(planned, measured, changes):
+    small = csc.profile(planned, "cs2", tokens=5, parameters=changes)
+    assert small.clocks > measured.clocks and small.outputs == measured.outputs
+
+
+def test_another_sram_has_another_plan(planned, measured):
+    small = csc.profile(planned, "cs2", tokens=5, parameters={"sram_bytes": 65536})
+    assert small.planned and small.outputs == measured.outputs
+    assert small.energy_uj["SRAM"] < measured.energy_uj["SRAM"]
+
+
+def test_the_portable_path_of_the_chip(model, measured):
+    found = csc.profile(model, "cs2", tokens=5, portable=True)
+    assert not found.planned and "has no plan" in found.why_portable
+    assert found.outputs == measured.outputs and found.clocks > 10 * measured.clocks
+    assert [op.name for op in found.ops] == [op.name for op in model.ops]
+    assert sum(found.clocks_by_kind().values()) == found.clocks and 0 < found.outside
+    assert found.commands == [] and found.counts["commands"] == 0
+
+
+def test_a_device_says_where_its_profile_is(planned):
+    with (
+        csc.Device("soc:cs2", planned) as device,
+        pytest.raises(csc.InputError, match=r"ran the plan.*csc profile --chip cs2"),
+    ):
+        device.profile(tokens=5)
+
+
+def test_sweep_over_processes_is_that_in_one(planned):
+    vary = {"ext_bytes_per_clock": [2, 4], "sram_bytes": [65536, 524288]}
+    many = csc.sweep(planned, vary, tokens=5, jobs=2)
+    assert many.to_dict() == csc.sweep(planned, vary, tokens=5).to_dict()
+    assert not many.failures and many.points[0].clocks > many.points[2].clocks
+
+
+def test_profile_on_the_command_line(folder):
+    options = "--chip cs2 --length 5 --set ext_bytes_per_clock=8 --json p.json --trace t.json"
+    done = run(folder, "profile", "m.cscb", *options.split(), "--plot", "p.svg")
+    assert done.code == 0, done.err
+    for word in ("ext_bytes_per_clock=8", "planned", "ratio to the bound", "average power"):
+        assert word in done.out
+    found = json.loads((folder / "p.json").read_text())
+    assert found["planned"] and found["parameters"]["ext_bytes_per_clock"] == 8
+    rows = {e["args"]["name"] for e in json.loads((folder / "t.json").read_text())["traceEvents"]
+            if e["name"] == "thread_name"}  # fmt: skip
+    assert rows == {"ops", "CPU", "DMA", "BLOCK", "VECTOR"}
+    assert "waiting" in (folder / "p.svg").read_text()
+
+
+def test_comparison_on_the_command_line(folder):
+    chips = "cs1,cs2,cs2:ext_bytes_per_clock=1"
+    done = run(folder, "profile", "m.cscb", "--compare", chips, "--length", "5", "--json", "c.json")
+    assert done.code == 0, done.err
+    first, second, third = json.loads((folder / "c.json").read_text())["chips"]
+    assert first["clocks"] > third["clocks"] > second["clocks"] and first["relative"] == 1
+    assert "clocks, ATTENTION" in done.out and "energy, uJ" in done.out
+
+
+def test_sweep_on_the_command_line(folder):
+    options = "--vary array=64,512 --vary lanes=4,16 --set clock_mhz=200 --length 5 --jobs 2"
+    done = run(folder, "sweep", "m.cscb", *options.split(), "-o", "s.json", "--plot", "s.png")
+    assert done.code == 0, done.err
+    points = json.loads((folder / "s.json").read_text())["points"]
+    assert [(p["parameters"]["array"], p["parameters"]["lanes"]) for p in points] == [
+        (64, 4), (64, 16), (512, 4), (512, 16)]  # fmt: skip
+    assert all(p["milliseconds"] == p["clocks"] / 200e3 for p in points)
+    assert (folder / "s.png").read_bytes().startswith(b"\x89PNG")

@@ -19,6 +19,7 @@ from csc._face import Face
 from csc._parameters import Parameters
 from csc._parameters import make as make_parameters
 from csc._profile_cs2 import (
+    OUTSIDE,
     ChipWatch,
     Cs2Report,
     check_planned,
@@ -34,8 +35,8 @@ from csc.model import Model, load
 Progress = Callable[[str, int, int], None]
 
 CHIPS = ("cs1", "cs2")
-PEAK_MACS_PER_CLOCK = {"cs1": 1}
-BUS_BYTES_PER_CLOCK = {"cs1": 4}
+PEAK_MACS_PER_CLOCK = {"cs1": 1, "cs2": 512}
+BUS_BYTES_PER_CLOCK = {"cs1": 4, "cs2": 4}
 
 
 @dataclass
@@ -115,7 +116,7 @@ class Report:
         kinds: dict[str, int] = {}
         for op in self.ops:
             kinds[op.kind] = kinds.get(op.kind, 0) + op.clocks
-        return {**kinds, "outside the ops": self.clocks - sum(kinds.values())}
+        return {**kinds, OUTSIDE: self.clocks - sum(kinds.values())}
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures, ready for JSON."""
@@ -314,6 +315,11 @@ def profile_opened(
         raise InputError(f"{source} has no cycle counter; profile a board that has, or the SoC.")
     length = len(np.asarray(next(iter(inputs.values()))))
     result = opened.infer(inputs, raw=True)
+    if result.plan.is_used:
+        raise InputError(
+            f"{source} ran the plan, of which it counts the whole alone, {opened.clocks} clocks; "
+            f"profile the model of the chip, with csc profile --chip cs2, for its ops."
+        )
     ops, start = [], 0
     for op, entry in zip(opened.ops, result.report, strict=True):
         macs = macs_of(op, opened.tensors, length)

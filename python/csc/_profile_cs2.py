@@ -29,7 +29,7 @@ from csc.errors import InputError
 from csc.model import Model
 
 PLAN_CHIP, PLAN_VERSION = "CS2", "1.0"
-OUTSIDE = "outside the commands"
+OUTSIDE = "outside the ops"
 COUNTS = (
     *("macs", "drained", "lane_steps", "line_reads", "line_writes", "conflicts"),
     *("ext_read", "ext_written", "ext_bursts", "ext_busy", "commands"),
