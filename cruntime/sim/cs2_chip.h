@@ -17,6 +17,7 @@
 
 #include "cs1_engine.h"
 #include "cs2_block.h"
+#include "cs2_check.h"
 #include "cs2_commands.h"
 #include "cs2_dma.h"
 #include "cs2_memory.h"
@@ -47,44 +48,47 @@ typedef struct {
 // An engine as the dispatcher sees it.
 typedef struct {
   csc_cs2_command_t fifo[CSC_CS2_FIFO];
-  uint32_t first;             // place of the command that is or will be executed
-  uint32_t count;             // commands in the FIFO, the one executed included
-  uint32_t completed;         // since the last soft reset
+  uint32_t first;             // place of the oldest command that waits
+  uint32_t count;             // commands that wait
+  csc_cs2_command_t command;  // the one that is executed
   uint32_t is_running;        //
   uint32_t is_finishing;      // the last step is done
   uint32_t is_hanging;        // a fault: never completes
+  uint32_t is_head_known;     // `event` belongs to the oldest command that waits
   uint64_t age;               // clocks of execution so far
   csc_cs2_stall_t stall;      // of this clock
   csc_cs2_shape_t shape;      // of the command that is executed
   csc_sim_cs2_event_t event;  //
-  uint32_t busy;              // counters of the registers
+  uint32_t completed;         // counters of the registers, since the last soft reset
+  uint32_t busy;              //
   uint32_t wait;              //
   uint32_t stalled;           //
 } csc_cs2_engine_state_t;
 
 // State at the beginning of a clock.
 struct csc_sim_cs2 {
-  uint64_t clock;
-  csc_sim_cs2_config_t config;
-  uint8_t *sram;
-  uint8_t *external;
-  uint32_t external_bytes;
-  uint32_t lines;  // of the SRAM
-  csc_sim_cs1_t cs1;
   csc_cs2_reads_t reads[CSC_CS2_READS];
   csc_cs2_writes_t writes[CSC_CS2_WRITES];
   csc_cs2_engine_state_t engines[CSC_CS2_ENGINES];
-  csc_cs2_registers_t registers;
   csc_cs2_queue_t queue;
-  csc_cs2_bus_t bus;
-  csc_cs2_window_t window;
   csc_cs2_dma_t dma;
   csc_cs2_block_t block;
   csc_cs2_vector_t vector;
+  csc_cs2_registers_t registers;
+  csc_cs2_bus_t bus;
+  csc_cs2_window_t window;
+  csc_sim_cs1_t cs1;
+  csc_sim_cs2_config_t config;
+  uint64_t clock;
+  uint8_t *sram;
+  uint8_t *external;
+  uint32_t external_bytes;
+  uint32_t taken_banks;  // bit n: the processor takes bank n in this clock
   csc_sim_cs2_totals_t totals;
   csc_sim_cs2_faults_t faults;
-  uint64_t dispatched;  // commands since power-up, for the faults
-  uint64_t doorbells;   // writes of QUEUE_TAIL since power-up
+  uint64_t fetched;    // descriptors since power-up, for the faults
+  uint64_t bursts;     // of DMA engine and fetch since power-up
+  uint64_t doorbells;  // writes of QUEUE_TAIL since power-up
   csc_sim_cs2_event_t *events;
   size_t event_room;
   size_t event_count;
@@ -117,7 +121,7 @@ static inline int32_t csc_cs2_signed_field(const uint32_t *words, uint32_t word,
 
 // The descriptor of the command that an engine executes.
 static inline const uint32_t *csc_cs2_words(const csc_sim_cs2_t *sim, csc_cs2_engine_t engine) {
-  return sim->engines[engine].fifo[sim->engines[engine].first].words;
+  return sim->engines[engine].command.words;
 }
 
 static inline csc_cs2_shape_t csc_cs2_shape(const csc_sim_cs2_t *sim, csc_cs2_engine_t engine) {
@@ -133,8 +137,49 @@ static inline void csc_cs2_finish(csc_sim_cs2_t *sim, csc_cs2_engine_t engine) {
   sim->engines[engine].is_finishing = 1;
 }
 
-// Stop the chip with an error of the command that `engine` executes; the first one counts.
+// Stop the chip at the end of this clock with an error of the command that `engine` executes; the
+// first one counts.
 void csc_cs2_fail(csc_sim_cs2_t *sim, csc_cs2_engine_t engine, csc_cs2_cause_t cause,
                   uint32_t info);
+
+// --- parts of the chip, each in its own file -----------------------------------------------------
+
+// cs2_check.c: CSC_CS2_CAUSE_NONE for a command that may be dispatched, else the cause and `info`.
+// Keeps what later commands are checked against: the window and the tables.
+csc_cs2_cause_t csc_cs2_check(csc_cs2_checked_t *checked, const csc_cs2_spaces_t *spaces,
+                              const uint32_t *words, uint32_t *info);
+csc_cs2_engine_t csc_cs2_engine_of(uint32_t code);
+csc_cs2_spaces_t csc_cs2_spaces(const csc_sim_cs2_t *sim);
+csc_cs2_shape_t csc_cs2_shape_of(const uint32_t *words, const uint32_t *param);
+
+// cs2_registers.c
+uint32_t csc_cs2_show(csc_sim_cs2_t *sim, uint32_t offset);
+void csc_cs2_store(csc_sim_cs2_t *sim, uint32_t offset, uint32_t value);
+void csc_cs2_soft_reset(csc_sim_cs2_t *sim);
+
+// cs2_queue.c, in the order of a clock.
+void csc_cs2_engine_ticks(csc_sim_cs2_t *sim);
+void csc_cs2_queue_tick(csc_sim_cs2_t *sim);
+void csc_cs2_fetched(csc_sim_cs2_t *sim, const uint8_t *bytes);
+void csc_cs2_complete(csc_sim_cs2_t *sim);
+int csc_cs2_is_idle(const csc_sim_cs2_t *sim);  // only a write of a register changes anything
+
+// cs2_bus.c
+uint32_t csc_cs2_burst_clocks(const csc_sim_cs2_t *sim, uint32_t address, uint32_t bytes);
+void csc_cs2_bus_tick(csc_sim_cs2_t *sim);
+void csc_cs2_external_copy(csc_sim_cs2_t *sim, uint32_t address, uint8_t *bytes, uint32_t count);
+void csc_cs2_external_write(csc_sim_cs2_t *sim, uint32_t address, const uint8_t *bytes,
+                            uint32_t count);
+
+// cs2_dma.c
+void csc_cs2_dma_start(csc_sim_cs2_t *sim);
+void csc_cs2_dma_tick(csc_sim_cs2_t *sim);
+void csc_cs2_dma_granted(csc_sim_cs2_t *sim);  // the bus has taken its request
+
+// cs2_memory.c
+void csc_cs2_grant(csc_sim_cs2_t *sim);
+
+// cs2_chip.c: one clock.
+void csc_cs2_tick(csc_sim_cs2_t *sim);
 
 #endif  // CSC_SIM_CS2_CHIP_H

@@ -17,7 +17,7 @@ enum {
   CSC_CS2_STREAM = 4  // lines of a stream; a power of two
 };
 
-// The streams that read, in order of priority among themselves.
+// The streams that read, in order of priority.
 typedef enum {
   CSC_CS2_READ_DMA,
   CSC_CS2_READ_A,
@@ -29,8 +29,7 @@ typedef enum {
   CSC_CS2_READS
 } csc_cs2_read_t;
 
-// The streams that write, in order of priority; each is served before its engine's and all later
-// engines' reads.
+// The streams that write. The banks serve them all before the reads of block and vector engine.
 typedef enum {
   CSC_CS2_WRITE_DMA,
   CSC_CS2_WRITE_BLOCK,

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "cs2_check.h"
 #include "cs2_commands.h"
 #include "csc_sim.h"
 
@@ -17,14 +18,11 @@ typedef struct {
   uint64_t dispatched;  // clock
 } csc_cs2_command_t;
 
+// Registers that hold what was written.
 typedef struct {
-  uint32_t control;
+  uint32_t is_enabled;
   uint32_t irq_status;
   uint32_t irq_enable;
-  uint32_t error;
-  uint32_t error_command;
-  uint32_t error_info;
-  uint32_t error_tag;
   uint32_t queue_base;
   uint32_t queue_size;
   uint32_t tail;
@@ -39,12 +37,23 @@ typedef struct {
 
 typedef struct {
   csc_cs2_command_t held[CSC_CS2_PREFETCH];
-  uint32_t first;
-  uint32_t count;
-  uint32_t head;       // commands fetched
-  uint32_t fetching;   // descriptors of the burst or line under way, 0 = none
-  uint32_t decode;     // clocks of decoding so far
-  uint32_t completed;  // commands completed, those of the dispatcher included
+  uint32_t first;          // place of the oldest descriptor held
+  uint32_t count;          // descriptors held
+  uint32_t head;           // fetched, as the register shows it
+  uint32_t wanted;         // descriptors of a burst that is asked for, 0 = none
+  uint32_t coming;         // descriptors of the burst under way that have not arrived
+  uint32_t line_is_asked;  // a descriptor in SRAM is asked for in this clock
+  uint32_t address;        // of the request: a line of SRAM, or a byte of external memory
+  uint32_t decoding;       // clocks of decoding so far
+  uint32_t completed;      // commands, those without engine included
+  uint32_t has_completed;  // in this clock
+  uint64_t waiting;        // clocks in a row in which a command waited and none was executed
+  csc_cs2_checked_t checked;
+  uint32_t is_failing;  // in this clock
+  uint32_t error;       // the registers
+  uint32_t error_command;
+  uint32_t error_info;
+  uint32_t error_tag;
 } csc_cs2_queue_t;
 
 #endif  // CSC_SIM_CS2_QUEUE_H
