@@ -78,8 +78,8 @@ static void take_params(csc_cs2_block_t *block, csc_cs2_reads_t *reads) {
 static void send_results(csc_cs2_block_t *block) {
   const csc_cs2_product_t *job = &block->job;
   const csc_cs2_place_t place = block->drain;
-  const uint32_t tile = job->c + place.batch * job->c_batch + place.row * job->c_row +
-                        place.column * job->c_lines;
+  const uint32_t tile =
+      job->c + place.batch * job->c_batch + place.row * job->c_row + place.column * job->c_lines;
   int32_t elements[CSC_CS2_TILE];
   csc_cs2_requantize(block, elements);
   for (uint32_t i = 0; i < job->c_lines; i++) {
@@ -209,8 +209,8 @@ static void ask_left(csc_sim_cs2_t *sim) {
   const csc_cs2_place_t place = block->load_a;
   if (place.is_done || !csc_cs2_can_ask(&sim->reads[CSC_CS2_READ_A])) return;
   csc_cs2_ask(&sim->reads[CSC_CS2_READ_A], job->a + place.batch * job->a_batch +
-                                               place.row * job->a_row +
-                                               place.depth * job->a_lines + block->sub_a);
+                                               place.row * job->a_row + place.depth * job->a_lines +
+                                               block->sub_a);
   if (++block->sub_a < job->a_lines) return;
   block->sub_a = 0;
   advance(job, &block->load_a, job->depth);
@@ -238,9 +238,9 @@ static void ask_right(csc_sim_cs2_t *sim) {
   if (place->is_done || !csc_cs2_can_ask(&sim->reads[CSC_CS2_READ_B])) return;
   const int is_depthwise = has(block, CSC_CS2_GEMM_FLAG_DEPTHWISE);
   const uint32_t stride = is_depthwise ? 1 : job->b_depth;
-  csc_cs2_ask(&sim->reads[CSC_CS2_READ_B], job->b + place->batch * job->b_batch +
-                                               place->column * job->b_column +
-                                               place->depth * stride);
+  csc_cs2_ask(
+      &sim->reads[CSC_CS2_READ_B],
+      job->b + place->batch * job->b_batch + place->column * job->b_column + place->depth * stride);
   if (is_depthwise && place->depth == job->weight_lines - 1) place->row = job->rows - 1;
   advance(job, place, is_depthwise ? job->weight_lines : job->depth);
 }
@@ -304,6 +304,7 @@ static void start_product(csc_sim_cs2_t *sim) {
   block->sub_a = block->sub_params = block->weights = 0;
   block->busy = block->is_full = block->draining = block->result_count = 0;
   memset(block->sums, 0, sizeof block->sums);
+  block->asking.place = first;
   if (!is_image(block) || first.is_done) return;
   block->asking = csc_cs2_window_begin(block, first);
   csc_cs2_window_open(block, first);
@@ -363,8 +364,6 @@ void csc_cs2_block_tick(csc_sim_cs2_t *sim) {
   switch (code_of(words)) {
     case CSC_CS2_CODE_GEMM: tick_product(sim); break;
     case CSC_CS2_CODE_BLOCK_TABLE: tick_table(sim, words); break;
-    default:
-      set_geometry(&sim->block.geometry, words);
-      csc_cs2_finish(sim, CSC_CS2_ENGINE_BLOCK);
+    default: set_geometry(&sim->block.geometry, words); csc_cs2_finish(sim, CSC_CS2_ENGINE_BLOCK);
   }
 }

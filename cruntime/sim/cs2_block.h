@@ -13,9 +13,9 @@
 #include "csc_sim.h"
 
 enum {
-  CSC_CS2_DRAIN_PIPELINE = 4,   // clocks from a row in the drain to its line at the writer
-  CSC_CS2_DRAIN_LINES = 8,      // lines in that pipeline, a power of two
-  CSC_CS2_KERNEL = 15,          // largest edge of a kernel
+  CSC_CS2_DRAIN_PIPELINE = 4,    // clocks from a row in the drain to its line at the writer
+  CSC_CS2_DRAIN_LINES = 8,       // lines in that pipeline, a power of two
+  CSC_CS2_KERNEL = 15,           // largest edge of a kernel
   CSC_CS2_WINDOW_LINES = 5 * 2,  // most lines of a kernel row's window: 29 pixels of two bytes
   CSC_CS2_WEIGHT_LINES = 29      // (15 * 15 + 7) div 8
 };
@@ -84,14 +84,14 @@ typedef struct {
 
   csc_cs2_product_t job;
   csc_cs2_place_t load_a, load_b, load_params, array, drain;
-  uint32_t sub_a, sub_params;       // next line of that place
+  uint32_t sub_a, sub_params;        // next line of that place
   csc_cs2_cursor_t asking, filling;  // CONV, DEPTHWISE: loader A, and the window being filled
   uint32_t current;                  // the other half of `pixels` is filled
   csc_cs2_pixels_t pixels[2];
   uint32_t weights;  // DEPTHWISE: lines of the weights of 8 channels that are here
   uint8_t weight[CSC_CS2_WEIGHT_LINES][CSC_CS2_LINE];
-  uint32_t busy;         // clocks of the product under way still to come
-  uint32_t is_full;      // the sums are complete and have not moved to the drain
+  uint32_t busy;     // clocks of the product under way still to come
+  uint32_t is_full;  // the sums are complete and have not moved to the drain
   int32_t sums[CSC_CS2_TILE];
   uint32_t draining;  // clocks of the tile in the drain still to come
   uint64_t time;      // clocks in which drain and pipeline moved

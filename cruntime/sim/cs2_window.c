@@ -96,8 +96,9 @@ static void keep_row(csc_cs2_block_t *block, uint32_t row) {
   csc_cs2_pixels_t *from = &block->pixels[block->current];
   csc_cs2_pixels_t *to = &block->pixels[1 - block->current];
   const uint32_t lines = block->job.a_lines;
-  const uint32_t end = block->filling.place.row == 0 ? 0 : from->span[row].low + from->span[row].count;
-  for (uint32_t x = to->span[row].low; x < end && x < to->span[row].low + to->span[row].count; x++) {
+  const uint32_t end = from->span[row].low + from->span[row].count;
+  for (uint32_t x = to->span[row].low; x < end && x < to->span[row].low + to->span[row].count;
+       x++) {
     memcpy(tile_bytes(to, lines, row, x), tile_bytes(from, lines, row, x),
            (size_t)lines * CSC_CS2_LINE);
   }
@@ -116,8 +117,7 @@ void csc_cs2_window_fill(csc_cs2_block_t *block, const uint8_t *bytes) {
   csc_cs2_pixels_t *pixels = &block->pixels[1 - block->current];
   const csc_cs2_cursor_t *cursor = &block->filling;
   const uint32_t lines = block->job.a_lines;
-  uint8_t *tile =
-      tile_bytes(pixels, lines, cursor->row, cursor->span.low + cursor->index / lines);
+  uint8_t *tile = tile_bytes(pixels, lines, cursor->row, cursor->span.low + cursor->index / lines);
   memcpy(tile + cursor->index % lines * CSC_CS2_LINE, bytes, CSC_CS2_LINE);
   csc_cs2_window_advance(block, &block->filling);
 }
@@ -134,9 +134,9 @@ static void load_pixel(const csc_cs2_block_t *block, uint32_t row, int32_t colum
   const uint32_t x = is_inside ? (uint32_t)column / 8 - span.low : 0;
   const uint8_t *bytes = pixels->bytes[row][x * block->job.a_lines];
   for (uint32_t c = 0; c < 8; c++) {
-    channels[c] = is_inside ? csc_cs2_left_element(block->job.flags, bytes,
-                                                   (uint32_t)column % 8 * 8 + c)
-                            : (int16_t)block->geometry.pad_value;
+    channels[c] = is_inside
+                      ? csc_cs2_left_element(block->job.flags, bytes, (uint32_t)column % 8 * 8 + c)
+                      : (int16_t)block->geometry.pad_value;
   }
 }
 
