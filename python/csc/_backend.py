@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csc._blob_format import ALIGN, NONE
-from csc._cs2_model import CommandTrace, chip_config
+from csc._cs2_format import Engine
 from csc._csc import ffi, lib
-from csc.blob import Blob, OpInfo, aligned_bytes
+from csc.blob import Blob, OpInfo
+from csc.chip import Chip
 from csc.errors import InputError
 
 OnOp = Callable[[int, bool], None]
@@ -135,50 +136,40 @@ class Cs2Backend(Cs1Backend):
     Runs the blob's plan; without one for a run it works like the CS1 backend.
     """
 
-    def __init__(self, ops: list[OpInfo], on_op: OnOp | None = None) -> None:
-        config = chip_config({})
-        self._sram_bytes = int(config.sram_bytes)
-        self._config = config
-        self._trace: CommandTrace | None = None
-        super().__init__(ops, on_op)
-
     def _power_up(self) -> None:
         """Leave it to `use`: the chip needs the blob."""
 
     def use(self, blob: Blob) -> None:
         """Power up a chip whose external memory begins with the blob."""
         store = -(-len(blob.data) // ALIGN) * ALIGN
-        room = blob.plan.store_bytes if blob.plan else 0
-        self._external = np.zeros(store + room, np.uint8)
+        self._external = np.zeros(store + (blob.plan.store_bytes if blob.plan else 0), np.uint8)
         self._external[: len(blob.data)] = blob.data
-        size = int(lib.csc_sim_cs2_sizeof(self._config))
-        self._memory = aligned_bytes(size)
-        self._sim = ffi.cast("csc_sim_cs2_t *", ffi.from_buffer(self._memory))
-        external = ffi.from_buffer("uint8_t[]", self._external)
-        lib.csc_sim_cs2_init(self._sim, self._config, external, self._external.size)
+        self.chip = Chip("cs2", external=self._external)
         self._host = ffi.new("csc_host_cs2_t *")
         start = ffi.from_buffer("uint8_t[]", blob.data, require_writable=False)
-        lib.csc_host_cs2_init(self._host, self._sim, start, self._external.size, store)
+        sim, size = self.chip._sim, self._external.size
+        lib.csc_host_cs2_init(self._host, sim, start, size, store)
         self._driver = self._host.engine
         self.backend = ffi.addressof(self._host, "backend")
         self._before = self._counters()
-        if blob.plan:
-            self._trace = CommandTrace(self._sim, blob.plan.commands)
+        self._commands = blob.plan.commands if blob.plan else 0
+        self.chip.trace(self._commands)
 
     def memory(self) -> NDArray[np.uint8] | None:
         """Return the SRAM."""
-        sram = ffi.buffer(lib.csc_sim_cs2_sram(self._sim), self._sram_bytes)
-        return np.frombuffer(sram, np.uint8)
+        assert self.chip.parameters
+        sram = lib.csc_sim_cs2_sram(self.chip._sim)
+        return np.frombuffer(ffi.buffer(sram, self.chip.parameters.sram_bytes), np.uint8)
 
     def _count(self, number: int, done: bool) -> None:
         if number != NONE:
             super()._count(number, done)
-        elif done and self._trace:
-            for event in self._trace.take(self._sim):
-                entry = self.report[event.op] if event.op < len(self.report) else None
-                if entry and event.engine == "block":
-                    entry.engine_clocks += event.completed - event.started
-            self._trace.clear()
+        elif not done:
+            self.chip.trace(self._commands)
+        else:
+            for event in self.chip.events:
+                if event.engine == Engine.BLOCK and event.tag < len(self.report):
+                    self.report[event.tag].engine_clocks += event.completed - event.started
 
 
 CPU_BACKENDS: dict[str, type[Backend]] = {"portable": Backend, "avx2": Avx2Backend}

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
-from csc import _cs2_model as cs2
-from csc._cs2_model import ChipTotals, CommandEvent
+from csc._checks import check_int as _check_int
+from csc._cs2 import ChipFaults, ChipTotals, Cs2Part, Event, Parameters, make_parameters
 from csc._csc import ffi, lib
-from csc.chip import _check_int
-from csc.errors import InputError
+from csc.errors import ChipError, InputError
 
 _CHIPS = {"cs1": lib.CSC_SIM_CHIP_CS1, "cs2": lib.CSC_SIM_CHIP_CS2}
 _CPU_OF = {"cs1": "rv32i", "cs2": "rv32imc"}
@@ -47,8 +47,10 @@ _FAULTS = {
     "lose_byte_at": 2**63 - 1,
     "interrupts": 2**32 - 1,
 }
+_CHIP_FAULTS = tuple(each.name for each in fields(ChipFaults))
 _CLOCKS_MAX = 2**63 - 1
 _TRACE_ROOM = 1 << 14
+_COMMAND_ROOM = 1 << 16
 _ELF_MACHINE, _ELF_CLASS = "EM_RISCV", 32
 
 
@@ -103,6 +105,33 @@ def _power_up(config: Any) -> tuple[Any, Any]:
     soc = ffi.cast("csc_sim_soc_t *", memory)
     lib.csc_sim_soc_init(soc, config)
     return soc, memory
+
+
+class _Inside(Cs2Part):
+    """The CS2 in a system on chip: looked at, but not driven, from outside."""
+
+    def __init__(self, soc: Any, parameters: Parameters, trace_room: int) -> None:
+        self.name, self.parameters = "cs2", parameters
+        self._soc = soc
+        self._room = trace_room
+        self._seen: list[Event] = []
+        self.look().trace(trace_room)
+
+    def look(self) -> _Inside:
+        """Bring it to the current clock."""
+        self._sim = lib.csc_sim_soc_cs2(self._soc)
+        return self
+
+    def take_events(self) -> list[Event]:
+        """Return all commands completed so far, if they are recorded."""
+        if self._room:
+            if self.look().events_lost:
+                raise RuntimeError(f"More than {self._room} commands completed between two looks.")
+            events = self.events
+            self._seen += events
+            if events:
+                self.trace(self._room)
+        return self._seen
 
 
 class Soc:
@@ -160,8 +189,10 @@ class Soc:
         if self.ram_bytes % 4:
             raise ValueError(f"ram_bytes must be a multiple of 4, got {self.ram_bytes}.")
         self.external_bytes = self._check_external(external_bytes)
-        self._soc, self._memory = _power_up(self._config(parameters))
-        self._command_trace = cs2.CommandTrace(self._cs2()) if command_trace else None
+        self.parameters = self._check_parameters(parameters)
+        self._soc, self._memory = _power_up(self._config())
+        room = _COMMAND_ROOM if command_trace else 0
+        self._inside = _Inside(self._soc, self.parameters, room) if self.parameters else None
         self._output = bytearray()
         self._input = b""
         self._trace_data: list[tuple[int, int, int, int]] = []
@@ -180,25 +211,33 @@ class Soc:
             raise ValueError(f"external_bytes must be a multiple of 64, got {checked}.")
         return checked
 
-    def _config(self, parameters: dict[str, SupportsIndex]) -> Any:
-        if self.chip != "cs2" and parameters:
-            raise ValueError(f"A chip {self.chip!r} has no parameters, got {sorted(parameters)}.")
+    def _check_parameters(self, given: dict[str, SupportsIndex]) -> Parameters | None:
+        if self.chip == "cs2":
+            return make_parameters(given)
+        if given:
+            raise TypeError(f"A chip {self.chip!r} has no parameters, got {sorted(given)}.")
+        return None
+
+    def _config(self) -> Any:
         config = ffi.new("csc_sim_soc_config_t *")
         config.cpu, config.chip = _CPUS[self.cpu], _CHIPS[self.chip]
         config.ram_bytes, config.ram_wait = self.ram_bytes, self.ram_wait
         config.external_bytes = self.external_bytes
-        self.sram_bytes = 0
-        if self.chip == "cs2":
-            chip = cs2.chip_config(parameters)
-            config.cs2 = chip[0]
-            self.sram_bytes = int(chip.sram_bytes)
+        if self.parameters:
+            for name, value in asdict(self.parameters).items():
+                setattr(config.cs2, name, value)
         return config
 
-    def _cs2(self) -> Any:
+    def _cs2(self) -> _Inside:
         """Return the CS2 inside, brought to the current clock."""
-        if self.chip != "cs2":
-            raise ValueError(f"A chip {self.chip!r} has no command queue; take 'cs2'.")
-        return lib.csc_sim_soc_cs2(self._soc)
+        if self._inside is None:
+            raise ChipError(f"A chip {self.chip!r} has no command queue; take 'cs2'.")
+        return self._inside.look()
+
+    @property
+    def sram_bytes(self) -> int:
+        """The size of the SRAM of a CS2."""
+        return self.parameters.sram_bytes if self.parameters else 0
 
     def __repr__(self) -> str:
         """Return what it is and where it stands, for people."""
@@ -292,8 +331,8 @@ class Soc:
         buffer = ffi.new("uint8_t[]", room)
         count = lib.csc_sim_soc_uart_output(self._soc, buffer, room)
         self._output += ffi.buffer(buffer, count)
-        if self._command_trace is not None:
-            self._command_trace.take(self._cs2())
+        if self._inside is not None:
+            self._inside.take_events()
         if self._trace is None:
             return
         count = lib.csc_sim_soc_traced(self._soc)
@@ -354,12 +393,12 @@ class Soc:
     @property
     def chip_totals(self) -> ChipTotals:
         """What the engines, the SRAM and the external bus of a CS2 have done since power-up."""
-        return cs2.read_totals(self._cs2())
+        return self._cs2().totals
 
     @property
-    def commands(self) -> list[CommandEvent]:
-        """Every finished command of a CS2 so far, if `command_trace` is on."""
-        return [] if self._command_trace is None else self._command_trace.take(self._cs2())
+    def commands(self) -> list[Event]:
+        """Every completed command of a CS2 so far, if `command_trace` is on."""
+        return list(self._cs2().take_events())
 
     # --- pins -------------------------------------------------------------------------------------
 
@@ -425,11 +464,12 @@ class Soc:
                 lose_doorbell_at: this write of QUEUE_TAIL has no effect.
 
         """
-        of_chip = cs2.FAULTS if self.chip == "cs2" else {}
+        of_chip = _CHIP_FAULTS if self._inside else ()
         for name in faults:
             _one_of("fault", name, (*_FAULTS, *of_chip))
-        if of_chip:
-            cs2.set_faults(self._cs2(), faults)
+        if self._inside:
+            chosen = {name: index(faults[name]) for name in of_chip if name in faults}
+            self._cs2().faults = ChipFaults(**chosen)
         model = lib.csc_sim_soc_faults(self._soc)
         for name, limit in _FAULTS.items():
             setattr(model, name, _check_int(name, faults.get(name, 0), 0, limit))

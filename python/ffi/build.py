@@ -10,7 +10,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-DECLARATIONS = ("cs2.cdef.h", "sim.cdef.h", "runtime.cdef.h")
+DECLARATIONS = ("sim.cdef.h", "runtime.cdef.h")
 
 
 def main(output: str) -> None:
