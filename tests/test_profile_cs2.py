@@ -17,6 +17,7 @@ import csc
 from blob_factory import encoder_blob, tiny_encoder_blob
 from csc import _energy, _parameters, _profile_cs2, _sweep, _timeline
 from csc import _tables as tables
+from csc._cs2_format import Code
 from csc._energy import CONSTANTS
 from csc._plots import draw, draw_sweep
 from csc_convert import plan_chip
@@ -25,6 +26,7 @@ from test_chip_md import table
 BLOB, INPUTS = tiny_encoder_blob()
 CSC = Path(sys.executable).parent / "csc"
 DMA, BLOCK, VECTOR = "dma", "block", "vector"
+NUMBERS = {DMA: 0, BLOCK: 1, VECTOR: 2, "control": 3}
 ORIGIN = 1000
 
 
@@ -32,9 +34,9 @@ def event(number, op, name, engine, dispatched, ready, started, completed, **cha
     """Return an event at clocks counted from the start of the run."""
     times = (dispatched, ready, started, completed)
     names = ("dispatched", "ready", "started", "completed")
-    rest = {"waited_for": (), "stall_bank": 0, "stall_bus": 0, "stall_drain": 0}
+    rest = {"waited_for": 0, "stall_bank": 0, "stall_bus": 0, "stall_drain": 0}
     clocks = {key: ORIGIN + time for key, time in zip(names, times, strict=True)}
-    made = {"number": number, "op": op, "name": name, "engine": engine}
+    made = {"number": number, "tag": op, "code": Code[name], "engine": NUMBERS[engine]}
     return SimpleNamespace(**made, **clocks, **{**rest, **changes})
 
 
@@ -42,8 +44,8 @@ def event(number, op, name, engine, dispatched, ready, started, completed, **cha
 EVENTS = [
     event(0, 0, "COPY", DMA, 50, 50, 51, 151, stall_bus=7),
     event(1, 1, "COPY", DMA, 54, 151, 151, 251, stall_bank=2),
-    event(2, 0, "GEMM", BLOCK, 58, 58, 151, 201, waited_for=(DMA,), stall_bank=3, stall_drain=5),
-    event(3, 1, "NORM", VECTOR, 62, 62, 251, 281, waited_for=(DMA, BLOCK)),
+    event(2, 0, "GEMM", BLOCK, 58, 58, 151, 201, waited_for=1, stall_bank=3, stall_drain=5),
+    event(3, 1, "NORM", VECTOR, 62, 62, 251, 281, waited_for=3),
 ]
 CLOCKS = 300
 COUNTS = {
@@ -350,13 +352,13 @@ def test_constants_are_those_of_chip_md():
         ("array", "given as name=value, not 'array'"),
         ("array=", "given as name=value"),
         ("array=many", "must be a number, not 'many'"),
-        ("array=100", "array must be one of 1, 8, 64, 512, not 100"),
+        ("array=100", "array must be one of 1, 8, 64, 512, got 100"),
         ("lanes=3", "lanes must be one of 1, 2, 4"),
         ("lanes=2.5", "must be a number, not '2.5'"),
         ("ext_bytes_per_clock=128", "must be one of"),
         ("ext_burst=100", "must be one of 64, 128"),
-        ("ext_latency=-1", "whole number from 0 to 10000, not -1"),
-        ("sram_bytes=100000", "multiple of 4096 from 65536 to 16777216, not 100000"),
+        ("ext_latency=-1", "ext_latency must be .*, got -1"),
+        ("sram_bytes=100000", "multiple of 4096 from 65536 to 16777216, got 100000"),
         ("clock_mhz=0", "above 0"),
         ("clock_mhz=nan", "above 0"),
     ],
@@ -373,6 +375,11 @@ def test_parameters():
     assert made.label() == "clock_mhz=250, array=64"
     assert set(made.chip()) == set(_parameters.NAMES) - {"clock_mhz"}
     assert _parameters.parse_variant("cs2:lanes=4:array=8") == ("cs2", {"lanes": 4, "array": 8})
+
+
+def test_a_half_lane_is_none():
+    with pytest.raises(csc.InputError, match="lanes"):
+        _parameters.make({"lanes": 2.5})
 
 
 def test_cs1_has_no_parameters(model):
@@ -543,7 +550,7 @@ def run(folder, *arguments):
         ("profile short.cscb --chip cs2 --length 5", "the plan serves 1 to 4 tokens, not 5"),
         ("profile m.cscb --chip cs2 --length 10", "takes 1 to 9 tokens, not 10"),
         ("profile m.cscb --chip cs2 --set speed=2", "no parameter 'speed'"),
-        ("profile m.cscb --chip cs2 --set array=2", "array must be one of 1, 8, 64, 512, not 2"),
+        ("profile m.cscb --chip cs2 --set array=2", "array must be one of 1, 8, 64, 512, got 2"),
         ("profile m.cscb --chip cs2 --set array", "name=value"),
         ("profile m.cscb --chip cs1 --set array=64", "Only the model of cs2"),
         ("profile m.cscb --compare cs1", "at least two chips"),

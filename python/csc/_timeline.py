@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-ENGINES = ("dma", "block", "vector")
+from csc._cs2 import ENGINES
+from csc._cs2_format import Code
+
 STALLS = ("bank", "bus", "drain")
 STARTING = "start"
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command from dispatch to completion, as `csc.Soc.commands` has it; clocks of the run.
+    """A command from dispatch to completion, in clocks from the start of the run.
 
     `op` is its tag, `waited_for` names the engines waited for between ready and started.
     """
@@ -58,19 +60,32 @@ class Command:
         return {"bank": self.stall_bank, "bus": self.stall_bus, "drain": self.stall_drain}
 
 
-_CLOCKS = ("dispatched", "ready", "started", "completed")
+def _read_command(event: Any, origin: int) -> Command:
+    bits = event.waited_for
+    return Command(
+        number=event.number,
+        name=Code(event.code).name,
+        engine=ENGINES[event.engine],
+        op=event.tag,
+        dispatched=event.dispatched - origin,
+        ready=event.ready - origin,
+        started=event.started - origin,
+        completed=event.completed - origin,
+        waited_for=tuple(name for bit, name in enumerate(ENGINES) if bits >> bit & 1),
+        stall_bank=event.stall_bank,
+        stall_bus=event.stall_bus,
+        stall_drain=event.stall_drain,
+    )
 
 
 def read_commands(events: Iterable[Any], origin: int, end: int) -> list[Command]:
-    """Copy the events of engines with a part in clocks origin to end, which becomes 0 and up."""
-    made = []
-    for event in events:
-        if event.engine not in ENGINES or not origin <= event.completed <= end:
-            continue
-        values = {each.name: getattr(event, each.name) for each in fields(Command)}
-        values.update({name: values[name] - origin for name in _CLOCKS})
-        made.append(Command(**values))
-    return sorted(made, key=lambda each: (each.started, each.number))
+    """Read the events of engines completed in the clocks origin to end, which becomes 0 and up."""
+    found = [
+        _read_command(event, origin)
+        for event in events
+        if event.engine < len(ENGINES) and origin <= event.completed <= end
+    ]
+    return sorted(found, key=lambda each: (each.started, each.number))
 
 
 @dataclass
