@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from csc._cs2 import ENGINES
 from csc._profile import BUS_BYTES_PER_CLOCK, PEAK_MACS_PER_CLOCK, OpProfile, Report
 from csc._profile_cs2 import Cs2Report
 from csc._sweep import COSTS, Sweep
-from csc._timeline import ENGINES, STALLS
+from csc._timeline import STALLS
 from csc.errors import CscError
 
 _COLOURS = {"engine": "#1b7837", "bus": "#d6604d", "cpu": "#4393c3"}

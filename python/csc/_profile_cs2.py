@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from csc._cs2 import ENGINES
 from csc._energy import area_mm2, constants_dict, cs2_energy
 from csc._face import Face
 from csc._parameters import Parameters
 from csc._timeline import (
-    ENGINES,
     STARTING,
     Command,
     EngineUse,
