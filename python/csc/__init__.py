@@ -14,9 +14,15 @@ if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
     from csc._profile import Report as Report
     from csc._profile import profile as profile
+    from csc._profile_cs2 import Cs2Report as Cs2Report
+    from csc._sweep import Comparison as Comparison
+    from csc._sweep import Sweep as Sweep
+    from csc._sweep import compare as compare
+    from csc._sweep import sweep as sweep
     from csc._verify import Verification as Verification
     from csc._verify import verify as verify
     from csc.blob import OpInfo as OpInfo
+    from csc.blob import PlanInfo as PlanInfo
     from csc.blob import TensorInfo as TensorInfo
     from csc.chip import Chip as Chip
     from csc.device import Device as Device
@@ -45,7 +51,9 @@ _HOMES = {
     "BlobError": "csc.errors",
     "Chip": "csc.chip",
     "ChipError": "csc.errors",
+    "Comparison": "csc._sweep",
     "ConvertError": "csc_convert",
+    "Cs2Report": "csc._profile_cs2",
     "CscError": "csc.errors",
     "Device": "csc.device",
     "DeviceError": "csc.errors",
@@ -54,18 +62,22 @@ _HOMES = {
     "Model": "csc.model",
     "OpInfo": "csc.blob",
     "OpReport": "csc._backend",
+    "PlanInfo": "csc.blob",
     "Report": "csc._profile",
     "Result": "csc.model",
     "Soc": "csc.soc",
     "StopReason": "csc.soc",
+    "Sweep": "csc._sweep",
     "TensorInfo": "csc.blob",
     "Verification": "csc._verify",
+    "compare": "csc._sweep",
     "convert": "csc_convert",
     "infer": "csc.model",
     "inspect": "csc.model",
     "load": "csc.model",
     "make_firmware": "csc.image",
     "profile": "csc._profile",
+    "sweep": "csc._sweep",
     "verify": "csc._verify",
 }
 __all__ = sorted([*_HOMES, "__version__"])

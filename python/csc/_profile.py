@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from csc._energy import cs1_energy
 from csc._face import Face
+from csc._parameters import Parameters
+from csc._parameters import make as make_parameters
+from csc._profile_cs2 import (
+    OUTSIDE,
+    ChipWatch,
+    Cs2Report,
+    check_planned,
+    make_report,
+    planned_for,
+    why_portable,
+)
 from csc.blob import OpInfo, TensorInfo
 from csc.device import Device
 from csc.errors import InputError
@@ -22,9 +34,9 @@ from csc.model import Model, load
 
 Progress = Callable[[str, int, int], None]
 
-CHIPS = ("cs1",)
-PEAK_MACS_PER_CLOCK = {"cs1": 1}
-BUS_BYTES_PER_CLOCK = {"cs1": 4}
+CHIPS = ("cs1", "cs2")
+PEAK_MACS_PER_CLOCK = {"cs1": 1, "cs2": 512}
+BUS_BYTES_PER_CLOCK = {"cs1": 4, "cs2": 4}
 
 
 @dataclass
@@ -84,12 +96,35 @@ class Report:
         """MACs of all ops."""
         return sum(op.macs for op in self.ops)
 
+    @property
+    def ratio(self) -> float:
+        """Clocks over the bound."""
+        return self.clocks / self.bound_clocks
+
+    @property
+    def energy_uj(self) -> dict[str, float] | None:
+        """Microjoules by part (CHIP.md, Energy); None where nobody counts instructions."""
+        instructions = [op.instructions for op in self.ops]
+        if None in instructions:
+            return None
+        multiplies = sum(op.engine_clocks for op in self.ops)
+        moved = sum(op.bytes_moved for op in self.ops)
+        return cs1_energy(multiplies, moved, sum(count or 0 for count in instructions))
+
+    def clocks_by_kind(self) -> dict[str, int]:
+        """Return the clocks of the run by kind of op; they add up to the run."""
+        kinds: dict[str, int] = {}
+        for op in self.ops:
+            kinds[op.kind] = kinds.get(op.kind, 0) + op.clocks
+        return {**kinds, OUTSIDE: self.clocks - sum(kinds.values())}
+
     def to_dict(self) -> dict[str, Any]:
         """Return all figures, ready for JSON."""
         whole = asdict(self)
+        whole["energy_uj"] = self.energy_uj
         whole["milliseconds"] = self.milliseconds
         whole["macs"] = self.macs
-        whole["ratio_to_bound"] = self.clocks / self.bound_clocks
+        whole["ratio_to_bound"] = self.ratio
         for entry, op in zip(whole["ops"], self.ops, strict=True):
             entry["share"] = op.clocks / self.clocks
             entry["macs_per_clock"] = op.macs / op.clocks if op.clocks else 0.0
@@ -212,37 +247,57 @@ def profile(
     ram_wait: int = 0,
     clock_hz: float = 100e6,
     device: str | None = None,
+    parameters: Mapping[str, float] | None = None,
+    portable: bool = False,
     progress: Progress | None = None,
-) -> Report:
+) -> Report | Cs2Report:
     """Run a model with the real firmware on a chip and count the clocks of every op.
 
     Args:
         model: a Model, or what `csc.load` takes.
-        chip: "cs1".
+        chip: "cs1" or "cs2".
         inputs: one sequence, 1-D arrays by name; without it `tokens` ids of the vocabulary.
         tokens: length of the run without `inputs`; default 8.
         ram_wait: wait states of the RAM of the SoC model, 0 or 1.
         clock_hz: clock rate that milliseconds are given for.
         device: profile a board instead of the SoC model, as `csc.Device` names it; it must have a
             cycle counter.
+        parameters: changes of cs2, by the names of CHIP.md's parameters; cs1 has clock_mhz alone.
+        portable: on cs2, let the processor compute every op where the blob's plan cannot run;
+            without it that is an error.
         progress: called with (stage, done, total).
 
     Raises:
-        InputError: unknown chip, bad inputs, a device without a cycle counter.
+        InputError: unknown chip or parameter, bad inputs, no plan, a device without a cycle
+            counter.
         DeviceError: the device does not answer.
 
     """
     loaded = model if isinstance(model, Model) else load(model)
-    if chip not in CHIPS:
-        raise InputError(f"There is no chip '{chip}' to profile; known chips are: cs1.")
+    changes = {"clock_mhz": clock_hz / 1e6, **(parameters or {})}
+    check_chip(chip, changes)
     report = progress or (lambda stage, done, total: None)
-    report("start the firmware", 0, 1)
-    marks = None if device else _Marks(len(loaded.ops), report)
     given = example_or_given(loaded, inputs, tokens)
+    if chip == "cs2" and device is None:
+        made = make_parameters(changes)
+        return _profile_cs2(loaded, given, made, ram_wait, portable, report)
+    marks = None if device else _Marks(len(loaded.ops), report)
+    report("start the firmware", 0, 1)
     with _open(loaded, chip, device, ram_wait, marks) as opened:
         report("start the firmware", 1, 1)
         source = device or f"soc:{chip}, RAM wait {ram_wait}"
-        return profile_opened(opened, given, chip, source, clock_hz, marks)
+        return profile_opened(opened, given, chip, source, 1e6 * changes["clock_mhz"], marks)
+
+
+def check_chip(chip: str, changes: Mapping[str, float]) -> None:
+    """Refuse a chip that is not known, or that has not these parameters. Raises InputError."""
+    if chip not in CHIPS:
+        known = ", ".join(CHIPS)
+        raise InputError(f"There is no chip '{chip}' to profile; known chips are: {known}.")
+    make_parameters(changes)
+    for name in changes:
+        if chip != "cs2" and name != "clock_mhz":
+            raise InputError(f"Only the model of cs2 has the parameter '{name}'.")
 
 
 def profile_opened(
@@ -260,6 +315,11 @@ def profile_opened(
         raise InputError(f"{source} has no cycle counter; profile a board that has, or the SoC.")
     length = len(np.asarray(next(iter(inputs.values()))))
     result = opened.infer(inputs, raw=True)
+    if result.plan.is_used:
+        raise InputError(
+            f"{source} ran the plan, of which it counts the whole alone, {opened.clocks} clocks; "
+            f"profile the model of the chip, with csc profile --chip cs2, for its ops."
+        )
     ops, start = [], 0
     for op, entry in zip(opened.ops, result.report, strict=True):
         macs = macs_of(op, opened.tensors, length)
@@ -275,6 +335,34 @@ def profile_opened(
         ops=ops,
         outputs={name: values.tolist() for name, values in result.items()},
     )
+
+
+def _profile_cs2(
+    model: Model,
+    inputs: Mapping[str, NDArray[Any]],
+    parameters: Parameters,
+    ram_wait: int,
+    portable: bool,
+    progress: Progress,
+) -> Cs2Report:
+    """Run one sequence on the model of CS2; a plan is renewed for an SRAM of another size."""
+    length = len(next(iter(inputs.values())))
+    if model.plan is not None and parameters.sram_bytes != Parameters().sram_bytes:
+        model = planned_for(model, parameters, model.plan.max_length)
+    reason = why_portable(model, parameters, length)
+    if not portable:
+        check_planned(reason)
+    progress("start the firmware", 0, 1)
+    watch = ChipWatch(progress, len(model.ops))
+    options: dict[str, Any] = {**parameters.chip(), "ram_wait": ram_wait, "command_trace": True}
+    with Device("soc:cs2", model, run_timeout=3600, on_mark=watch, **options) as opened:
+        progress("start the firmware", 1, 1)
+        transport: Any = opened._transport
+        watch.soc = transport.soc
+        result = opened.infer(inputs, raw=True)
+        outputs = {name: values.tolist() for name, values in result.items()}
+        run = watch.finish(opened.clocks or 0, outputs)
+    return make_report(model, parameters, length, run, reason)
 
 
 def example_or_given(

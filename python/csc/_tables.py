@@ -12,6 +12,9 @@ from rich.table import Table
 
 from csc._backend import OpReport
 from csc._profile import OpProfile, Report
+from csc._profile_cs2 import OUTSIDE, Cs2Report
+from csc._sweep import Comparison, Point, Sweep
+from csc._timeline import STARTING, EngineUse, OpUse
 from csc._verify import Verification
 
 OnProgress = Callable[[str, int, int], None]
@@ -123,8 +126,10 @@ def chip_table(report: Sequence[OpReport]) -> Table:
     return make_table("CS1 block engine", columns, rows)
 
 
-def profile_tables(report: Report) -> list[Table]:
+def profile_tables(report: Report | Cs2Report) -> list[Table]:
     """Return the tables of a profile: every op, then the whole."""
+    if isinstance(report, Cs2Report):
+        return _cs2_tables(report)
     columns = ["op", "kind", "clocks>", "share>", "engine busy>", "CPU>", "bus, waits>", "MACs>"]
     columns += ["MAC/clock>", "bytes moved>"]
     rows = [_profile_row(op, report.clocks) for op in report.ops]
@@ -162,8 +167,134 @@ def _profile_facts(report: Report) -> list[list[str]]:
         ["MACs", count(report.macs)],
         ["MACs per clock", f"{report.macs / report.clocks:.3f}"],
         ["bound in clocks", count(report.bound_clocks)],
-        ["ratio to the bound", f"{report.clocks / report.bound_clocks:.2f}"],
+        ["ratio to the bound", f"{report.ratio:.2f}"],
+        *_energy_facts(report.energy_uj, report.milliseconds),
     ]
+
+
+def _energy_facts(energy: dict[str, float] | None, milliseconds: float) -> list[list[str]]:
+    """Return energy by part and average power; nothing where it is not known."""
+    if energy is None:
+        return []
+    total = sum(energy.values())
+    parts = [[f"energy, {part}", f"{value:.4g} uJ"] for part, value in energy.items() if value]
+    power = f"{total / milliseconds:.4g} mW"
+    return [["energy per inference", f"{total:.4g} uJ"], *parts, ["average power", power]]
+
+
+def _cs2_tables(report: Cs2Report) -> list[Table]:
+    columns = ["op", "kind", "share>", "first start>", "last end>"]
+    columns += ["DMA busy>", "BLOCK busy>", "VECTOR busy>", "stalls", "waits"]
+    rows = [_cs2_row(op, report.clocks) for op in report.ops]
+    rows.append([OUTSIDE, "-", percent(report.outside / report.clocks), *["-"] * 7])
+    title = f"{report.source}, {report.tokens} tokens"
+    engine_columns = ["engine", "commands>", "busy>", "busy clocks>", "idle>", "stalls", "waits"]
+    engines = [_engine_row(engine, report.clocks) for engine in report.engines]
+    return [
+        make_table(title, columns, rows),
+        make_table("Engines", engine_columns, engines),
+        make_table("Whole run", ["what", "value>"], _cs2_facts(report)),
+    ]
+
+
+def _reasons(clocks: dict[str, int], pause: str = "") -> str:
+    """Spell clocks by reason, the largest first."""
+    found = sorted(clocks.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name}{pause} {count(value)}" for name, value in found if value) or "-"
+
+
+def _waits(waits: dict[str, int]) -> dict[str, int]:
+    """Leave out what is no wait for anything."""
+    return {reason: clocks for reason, clocks in waits.items() if reason != STARTING}
+
+
+def _cs2_row(op: OpUse, clocks: int) -> list[str]:
+    times = [count(op.start), count(op.end), *[count(busy) for busy in op.busy.values()]]
+    stalls, waits = _reasons(op.stalls), _reasons(_waits(op.waits))
+    return [op.name, op.kind, percent(op.advance / clocks), *times, stalls, waits]
+
+
+def _engine_row(engine: EngineUse, clocks: int) -> list[str]:
+    return [
+        engine.name.upper(),
+        count(engine.commands),
+        percent(engine.busy / clocks),
+        count(engine.busy),
+        count(engine.idle),
+        _reasons(engine.stalls),
+        _reasons(_waits(engine.waits)),
+    ]
+
+
+def _cs2_facts(report: Cs2Report) -> list[list[str]]:
+    bound, used = report.bound, report.utilization()
+    path = "planned" if report.planned else f"portable: {report.why_portable}"
+    return [
+        ["path", path],
+        ["clocks, run command to result", count(report.clocks)],
+        [f"milliseconds at {report.clock_hz / 1e6:g} MHz", f"{report.milliseconds:.3f}"],
+        ["useful MACs", count(bound.macs)],
+        ["external bytes, each once", count(bound.external_bytes)],
+        ["bound in clocks", f"{count(bound.clocks)} ({bound.side})"],
+        ["ratio to the bound", f"{report.ratio:.2f}"],
+        *[[f"utilization, {name}", percent(share)] for name, share in used.items()],
+        *_energy_facts(report.energy_uj, report.milliseconds),
+    ]
+
+
+def comparison_tables(found: Comparison) -> list[Table]:
+    """Return chips side by side: clocks of every kind of op, then the whole."""
+    columns = ["what", *[f"{label}>" for label in found.labels]]
+    rows = [[name, *values] for name, values in _comparison_rows(found)]
+    return [make_table("Comparison", columns, rows)]
+
+
+def _comparison_rows(found: Comparison) -> list[tuple[str, list[str]]]:
+    def known(name: str, spelled: Callable[[Any], str]) -> list[str]:
+        return ["-" if v is None else spelled(v) for v in (e[name] for e in found.entries)]
+
+    kinds = list(dict.fromkeys(kind for e in found.entries for kind in e["clocks_by_kind"]))
+    per_kind = [
+        (
+            f"clocks, {kind}",
+            [count(e["clocks_by_kind"].get(kind, 0)) for e in found.entries],
+        )
+        for kind in kinds
+    ]
+    return [
+        *per_kind,
+        ("clocks", known("clocks", count)),
+        ("milliseconds", known("milliseconds", "{:.3f}".format)),
+        ("times the first", known("relative", "{:.4f}".format)),
+        ("ratio to the bound", known("ratio_to_bound", "{:.2f}".format)),
+        ("energy, uJ", known("total_uj", "{:.4g}".format)),
+        ("average power, mW", known("milliwatts", "{:.4g}".format)),
+    ]
+
+
+def sweep_tables(found: Sweep) -> list[Table]:
+    """Return the points of a sweep; a star marks the Pareto fronts."""
+    columns = [*found.axes, "clocks>", "ms>", "ratio>", "uJ>", "mW>", "mm2>", "best in"]
+    rows = [_point_row(found, point) for point in found.points]
+    tables = [make_table(f"Sweep of {found.chip}, {found.tokens} tokens", columns, rows)]
+    if found.failures:
+        failed = [[_settings(found, p), p.error or ""] for p in found.failures]
+        tables.append(make_table("Not possible", ["parameters", "why"], failed))
+    return tables
+
+
+def _settings(found: Sweep, point: Point) -> str:
+    return ", ".join(f"{name}={point.parameters[name]:g}" for name in found.axes)
+
+
+def _point_row(found: Sweep, point: Point) -> list[str]:
+    settings = [f"{point.parameters[name]:g}" for name in found.axes]
+    if point.error is not None:
+        return [*settings, *["-"] * 6, "not possible"]
+    fronts = [name for name in ("energy", "area") if point in found.front(name)]
+    figures = [f"{point.ratio:.2f}", f"{point.total_uj:.4g}", f"{point.milliwatts:.4g}"]
+    time = [count(point.clocks), f"{point.milliseconds:.3f}"]
+    return [*settings, *time, *figures, f"{point.area_mm2:.3f}", ", ".join(fronts) or "-"]
 
 
 def inspection_tables(facts: dict[str, Any], tensors: bool) -> list[Table]:
@@ -190,7 +321,19 @@ def _inspection_facts(facts: dict[str, Any]) -> list[list[str]]:
         ["blob bytes", count(facts["blob_bytes"])],
         ["arena bytes", count(facts["arena_bytes"])],
         ["longest sequence", str(facts["max_length"])],
+        *_plan_facts(facts["plan"]),
         *[[key, str(value)] for key, value in sorted(facts["metadata"].items())],
+    ]
+
+
+def _plan_facts(plan: dict[str, Any] | None) -> list[list[str]]:
+    if plan is None:
+        return [["plan", "none"]]
+    return [
+        ["plan", f"{count(plan['commands'])} commands for {plan['chip']} {plan['version']}"],
+        ["plan's longest sequence", str(plan["max_length"])],
+        ["plan's SRAM bytes", count(plan["sram_bytes"])],
+        ["plan's external bytes for results", count(plan["store_bytes"])],
     ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: csc convert | infer | inspect | verify | firmware | profile."""
+"""The command line: csc convert | infer | inspect | verify | firmware | profile | sweep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rich.console import Console
 
 import csc
 from csc import _tables as tables
-from csc._plots import draw
+from csc._parameters import parse_axes, parse_changes
+from csc._plots import draw, draw_sweep
 from csc._verify import LOGITS, read_data, split_labels, visible_lengths
 from csc.errors import CscError, InputError
 from csc_convert import ConvertError, write_file
@@ -127,7 +128,7 @@ def convert(source: Path, output: Path, calibration: Path, max_length: int | Non
 @click.option("--raw", is_flag=True, help="The device's integers instead of real values.")
 @click.option(
     "--backend",
-    type=click.Choice(["host", "portable", "avx2", "cs1"]),
+    type=click.Choice(["host", "portable", "avx2", "cs1", "cs2"]),
     default="host",
     show_default=True,
 )
@@ -258,13 +259,26 @@ def firmware(model: Path, board: str, output: Path, elf: Path | None, ram_bytes:
     click.echo(f"Wrote {output}.")
 
 
+tokens_option = click.option(
+    "--length", "--tokens", "tokens", type=int, help="Tokens of the run without --input; default 8."
+)
+set_option = click.option(
+    "--set", "settings", metavar="NAME=VALUE", multiple=True,
+    help="Another CS2: clock_mhz, sram_bytes, array, lanes, ext_bytes_per_clock, ext_latency, "
+    "ext_burst. May be given several times.",
+)  # fmt: skip
+plot_option = click.option(
+    "--plot", type=click.Path(path_type=Path), help="Picture to write, .png or .svg."
+)
+
+
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--chip", default="cs1", show_default=True, help="Chip to run on.")
+@click.option("--chip", default="cs1", show_default=True, help="Chip to run on: cs1 or cs2.")
 @click.option(
     "--input", "data", type=click.Path(path_type=Path), help=".npz; its first row is run."
 )
-@click.option("--tokens", type=int, help="Length of the run without --input; default 8.")
+@tokens_option
 @click.option(
     "--ram-wait",
     type=click.IntRange(0, 1),
@@ -279,24 +293,34 @@ def firmware(model: Path, board: str, output: Path, elf: Path | None, ram_bytes:
     show_default=True,
     help="Clock rate that milliseconds are given for.",
 )
+@set_option
+@click.option("--portable", is_flag=True, help="CS2: let the processor run what has no plan.")
+@click.option(
+    "--compare",
+    metavar="CHIP,CHIP",
+    help="Chips side by side instead, such as cs1,cs2 or cs2,cs2:array=64:lanes=8.",
+)
 @click.option("--device", help="Profile a board: qemu:BOARD or serial:PORT.")
 @click.option(
     "--trace", type=click.Path(path_type=Path), help="Chrome trace for Perfetto to write."
 )
-@click.option("--plot", type=click.Path(path_type=Path), help="Picture to write, .png or .svg.")
+@plot_option
 @json_option
 @_errors_end_with_2
-def profile(model: Path, chip: str, data: Path | None, tokens: int | None, ram_wait: int,
-            clock_mhz: float, device: str | None, trace: Path | None, plot: Path | None,
-            json_file: str | None) -> None:  # fmt: skip
+def profile(model: Path, chip: str, data: Path | None, compare: str | None, trace: Path | None,
+            plot: Path | None, json_file: str | None, settings: tuple[str, ...],
+            clock_mhz: float, device: str | None, **options: Any) -> None:  # fmt: skip
     """Run the firmware with the blob MODEL on a chip and count the clocks of every op."""
     console = _console(json_file)
-    inputs = None if data is None else _first_row(data)
+    options["inputs"] = None if data is None else _first_row(data)
+    options.update(clock_hz=1e6 * clock_mhz, parameters=parse_changes(settings))
+    if compare is not None:
+        if device or trace or plot:
+            raise InputError("--compare gives a table and JSON; leave --device, --trace, --plot.")
+        _compare(console, model, compare, json_file, options)
+        return
     with tables.progress_bars(console) as progress:
-        report = csc.profile(
-            model, chip, inputs=inputs, tokens=tokens, ram_wait=ram_wait,
-            clock_hz=1e6 * clock_mhz, device=device, progress=progress,
-        )  # fmt: skip
+        report = csc.profile(model, chip, device=device, progress=progress, **options)
     for table in tables.profile_tables(report):
         console.print(table)
     if trace is not None:
@@ -304,6 +328,53 @@ def profile(model: Path, chip: str, data: Path | None, tokens: int | None, ram_w
     if plot is not None:
         write_file(plot, draw(report, plot.suffix.lstrip(".").lower()))
     _write_json(json_file, report.to_dict())
+
+
+def _compare(
+    console: Console, model: Path, chips: str, json_file: str | None, options: dict[str, Any]
+) -> None:
+    with tables.progress_bars(console) as progress:
+        found = csc.compare(model, chips.split(","), progress=progress, **options)
+    for table in tables.comparison_tables(found):
+        console.print(table)
+    _write_json(json_file, found.to_dict())
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--chip", default="cs2", show_default=True, help="Chip to vary.")
+@click.option(
+    "--vary", metavar="NAME=VALUE,VALUE", multiple=True, required=True,
+    help="Values of a parameter (see --set); several options make a grid.",
+)  # fmt: skip
+@set_option
+@tokens_option
+@click.option("--jobs", type=int, help="Processes; -1 is one per processor; default 1.")
+@click.option(
+    "-o", "--output", "output", type=click.Path(path_type=Path), help="JSON file to write."
+)
+@plot_option
+@_errors_end_with_2
+def sweep(model: Path, chip: str, vary: tuple[str, ...], settings: tuple[str, ...],
+          tokens: int | None, jobs: int | None, output: Path | None,
+          plot: Path | None) -> None:  # fmt: skip
+    """Profile the blob MODEL on every chip of a grid of parameters.
+
+    The points run side by side through joblib. In Python, csc.sweep inside
+    joblib.parallel_config("dask") or "ray" runs them on that cluster.
+    """
+    console = _console(None)
+    with tables.progress_bars(console) as progress:
+        found = csc.sweep(
+            model, parse_axes(vary), chip=chip, parameters=parse_changes(settings),
+            tokens=tokens, jobs=jobs, progress=progress,
+        )  # fmt: skip
+    for table in tables.sweep_tables(found):
+        console.print(table)
+    if output is not None:
+        _write_json(str(output), found.to_dict())
+    if plot is not None:
+        write_file(plot, draw_sweep(found, plot.suffix.lstrip(".").lower()))
 
 
 def _first_row(data: Path) -> dict[str, Any]:

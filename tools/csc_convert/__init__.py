@@ -5,7 +5,15 @@
 """
 
 from .convert import Conversion, convert, write_file
-from .errors import AccuracyGate, BadCalibration, BadCheckpoint, ConvertError, UnsupportedModel
+from .cs2 import ChipPlan, make_plan, plan_chip
+from .errors import (
+    AccuracyGate,
+    BadCalibration,
+    BadCheckpoint,
+    ConvertError,
+    NoPlan,
+    UnsupportedModel,
+)
 from .report import Report
 from .source import FloatModel, load_source
 
@@ -13,12 +21,16 @@ __all__ = [
     "AccuracyGate",
     "BadCalibration",
     "BadCheckpoint",
+    "ChipPlan",
     "Conversion",
     "ConvertError",
     "FloatModel",
+    "NoPlan",
     "Report",
     "UnsupportedModel",
     "convert",
     "load_source",
+    "make_plan",
+    "plan_chip",
     "write_file",
 ]

@@ -282,22 +282,33 @@ def int32_bits(value: int) -> int:
 
 
 def assemble(sections: Sequence[bytes], **header_fields: int) -> bytes:
-    """Pad the five sections, put header and section table before them."""
+    """Pad the sections, the last of which may be a plan; put header and section table before them."""
     padded = [data + bytes(align(len(data)) - len(data)) for data in sections]
     table = np.zeros(len(padded), fmt.SECTION)
     end = fmt.HEADER_BYTES
-    for entry, kind, data in zip(table, fmt.Section, padded, strict=True):
+    for entry, kind, data in zip(table, fmt.Section, padded, strict=False):
         entry["kind"], entry["offset"], entry["bytes"] = kind, end, len(data)
         entry["crc"] = zlib.crc32(data)
         end += len(data)
     header = np.zeros((), fmt.HEADER)
     header["magic"] = np.frombuffer(fmt.MAGIC, np.uint8)
-    header["version_major"], header["version_minor"] = fmt.VERSION_MAJOR, fmt.VERSION_MINOR
+    header["version_major"] = fmt.VERSION_MAJOR
+    header["version_minor"] = int(len(padded) == len(fmt.Section))
     header["file_bytes"], header["section_count"] = end, len(padded)
     for name, value in header_fields.items():
         header[name] = value
     header["header_crc"] = zlib.crc32(front_bytes(header, table))
     return front_bytes(header, table) + b"".join(padded)
+
+
+def with_plan(blob: bytes, plan: bytes) -> bytes:
+    """Return a blob with a plan (its record and its descriptors), in place of one that is there."""
+    header = np.frombuffer(blob, fmt.HEADER, 1)[0]
+    table = np.frombuffer(blob, fmt.SECTION, int(header["section_count"]), fmt.HEADER.itemsize)
+    entries = [entry for entry in table if entry["kind"] != fmt.Section.PLAN]
+    sections = [blob[int(e["offset"]) : int(e["offset"] + e["bytes"])] for e in entries]
+    fields = ("arena_bytes", "max_length", "op_count", "tensor_count")
+    return assemble([*sections, plan], **{name: int(header[name]) for name in fields})
 
 
 def front_bytes(header: np.ndarray, table: np.ndarray) -> bytes:

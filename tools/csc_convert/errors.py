@@ -23,5 +23,9 @@ class AccuracyGate(ConvertError):  # noqa: N818
     """The integer model is less accurate than the caller demands."""
 
 
+class NoPlan(ConvertError):  # noqa: N818
+    """There is no plan of a blob for a chip."""
+
+
 class GraphError(ConvertError):
     """A graph breaks a rule: a fault of an importer or a pass, not of the user."""

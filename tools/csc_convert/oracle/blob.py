@@ -36,12 +36,14 @@ MAX_ZERO_POINT = 32768
 DTYPES = {1: "int8", 2: "uint8", 3: "int16", 4: "int32"}
 ARENA, WEIGHTS = 0, 1
 DYNAMIC, INPUT, OUTPUT, OPTIONAL = 1, 2, 4, 8
-SECTION_NAMES = ("OPS", "TENSORS", "STRINGS", "METADATA", "WEIGHTS")
+SECTION_NAMES = ("OPS", "TENSORS", "STRINGS", "METADATA", "WEIGHTS", "PLAN")
 
 HEADER = struct.Struct("<8s2H7I6I")
 SECTION = struct.Struct("<4I")
 TENSOR = struct.Struct("<I4B4I4I2i4I")
 OP = struct.Struct("<2HI10I12i")
+PLAN = struct.Struct("<16I")
+DESCRIPTOR_BYTES = 64
 
 # kind: (name, operands, parameters), in the order of section 3
 OPS: dict[int, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -174,6 +176,19 @@ class Op:
 
 
 @dataclass(frozen=True, eq=False)
+class ChipCommands:
+    """The section PLAN: its record and its descriptors, which the chip itself checks."""
+
+    chip: int
+    version: int
+    command_count: int
+    max_length: int
+    sram_bytes: int
+    store_bytes: int
+    descriptors: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
 class Blob:
     """A checked blob."""
 
@@ -182,6 +197,7 @@ class Blob:
     tensors: list[Tensor]
     ops: list[Op]
     metadata_bytes: bytes = field(repr=False)
+    plan: ChipCommands | None = None
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -217,7 +233,10 @@ def read_blob(data: bytes) -> Blob:
     for op in ops:
         OpChecks(op, header["max_length"]).check()
     check_data_flow(tensors, ops)
-    return Blob(header["arena_bytes"], header["max_length"], tensors, ops, sections["METADATA"])
+    plan = read_plan(sections["PLAN"], header, tensors) if "PLAN" in sections else None
+    return Blob(
+        header["arena_bytes"], header["max_length"], tensors, ops, sections["METADATA"], plan
+    )
 
 
 def read_header(data: bytes) -> dict[str, int]:
@@ -231,12 +250,14 @@ def read_header(data: bytes) -> dict[str, int]:
     header = dict(zip(names.split(), fields[1:10], strict=True))
     need(fields[0] == MAGIC, 1, "header", "wrong magic")
     need(header["version_major"] == 1, 1, "header", "version_major is not 1")
-    need(header["version_minor"] <= 0, 1, "header", "version_minor is newer than this reader")
+    need(header["version_minor"] <= 1, 1, "header", "version_minor is newer than this reader")
     need(header["file_bytes"] == len(data), 1, "header", f"file_bytes is not {len(data)}")
     crc = zlib.crc32(data[:16] + bytes(4) + data[20:HEADER_BYTES])
     need(header["header_crc"] == crc, 1, "header", "header_crc does not match")
     need(not any(fields[10:]), 1, "header", "reserved fields are not 0")
-    need(not any(data[144:192]), 1, "header", "bytes 144 to 191 are not 0")
+    table_end = 64 + SECTION.size * min(header["section_count"], len(SECTION_NAMES))
+    padding = f"bytes {table_end} to 191 are not 0"
+    need(not any(data[table_end:HEADER_BYTES]), 1, "header", padding)
     for name, limit in (
         ("op_count", MAX_OPS),
         ("tensor_count", MAX_TENSORS),
@@ -248,10 +269,12 @@ def read_header(data: bytes) -> dict[str, int]:
 
 def read_sections(data: bytes, header: dict[str, int]) -> dict[str, bytes]:
     """Rules 2 and 3, what concerns the sections: their bytes by name."""
-    need(header["section_count"] == 5, 2, "header", "section_count is not 5")
+    count = header["section_count"]
+    allowed = (5, 6) if header["version_minor"] == 1 else (5,)
+    need(count in allowed, 2, "header", f"section_count {count} is not one of {allowed}")
     sections = {}
     end = HEADER_BYTES
-    for i, name in enumerate(SECTION_NAMES):
+    for i, name in enumerate(SECTION_NAMES[:count]):
         place = f"section {name}"
         kind, offset, size, crc = SECTION.unpack_from(data, 64 + 16 * i)
         need(kind == i + 1, 2, place, f"kind is {kind}, not {i + 1}")
@@ -261,7 +284,7 @@ def read_sections(data: bytes, header: dict[str, int]) -> dict[str, bytes]:
         need(end <= len(data), 2, place, "ends behind the end of the blob")
         need(zlib.crc32(data[offset:end]) == crc, 2, place, "crc does not match")
         sections[name] = data[offset:end]
-    need(end == len(data), 2, "section WEIGHTS", "does not end with the blob")
+    need(end == len(data), 2, f"section {name}", "does not end with the blob")
     for name, count, record in (("OPS", "op_count", OP), ("TENSORS", "tensor_count", TENSOR)):
         size = -(-header[count] * record.size // ALIGN) * ALIGN
         need(len(sections[name]) == size, 3, f"section {name}", f"size is not {size}")
@@ -665,3 +688,22 @@ def check_op_flow(op: Op, valid: set[int]) -> None:
                 op.place,
                 f"reads {tensor.place} and writes {written.place} into its place",
             )
+
+
+def read_plan(section: bytes, header: dict[str, int], tensors: list[Tensor]) -> ChipCommands:
+    """Rule 14."""
+    place = "section PLAN"
+    need(len(section) >= PLAN.size, 14, place, "it is smaller than its record")
+    fields = PLAN.unpack_from(section)
+    plan = ChipCommands(*fields[:6], section[PLAN.size :])
+    size = PLAN.size + DESCRIPTOR_BYTES * plan.command_count
+    need(len(section) == size, 14, place, f"size is not {size}")
+    need(plan.chip != 0, 14, place, "chip is 0")
+    limit = header["max_length"]
+    need(1 <= plan.max_length <= limit, 14, place, f"max_length is not in 1..{limit}")
+    need(not any(fields[6:]), 14, place, "reserved fields are not 0")
+    for tensor in tensors:
+        if tensor.flags & (INPUT | OUTPUT):
+            end = tensor.offset + tensor.bytes
+            need(end <= plan.sram_bytes, 14, tensor.place, "it ends behind the plan's SRAM")
+    return plan

@@ -1,0 +1,101 @@
+"""Puts the commands that load constants into a program, early enough for the DMA engine to stay busy.
+
+Weights go through a ring: each chunk stands behind the one before it, and from the end of the ring
+the next one goes to its start.
+A load comes into the program as soon as the commands before it have used up what it overwrites, but
+not so early that the FIFO of the DMA engine would be full and hold up everything behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from csc_convert import cs2_format as chip
+
+from .program import Buffer, Command
+
+AHEAD = chip.FIFO  # loads that stand before the first command that uses the oldest of them
+
+
+class RingTooSmall(Exception):  # noqa: N818
+    """The ring cannot hold all chunks that are needed at once."""
+
+
+@dataclass
+class Use:
+    """Where in the program a buffer with a load is used first and last."""
+
+    first: int
+    last: int
+
+
+@dataclass
+class Ring:
+    """Places in the ring; a new chunk drives out those whose place it takes."""
+
+    bytes: int
+    end: int = 0
+    places: dict[Buffer, int] = field(default_factory=dict)
+    resident: list[Buffer] = field(default_factory=list)
+
+    def take(self, buffer: Buffer) -> list[Buffer]:
+        """Give a chunk its place; returns those driven out."""
+        if buffer.size > self.bytes:
+            raise RingTooSmall
+        start = self.end if self.end + buffer.size <= self.bytes else 0
+        self.places[buffer], self.end = start, start + buffer.size
+        out = [old for old in self.resident if self._meets(old, start)]
+        self.resident = [old for old in self.resident if old not in out] + [buffer]
+        return out
+
+    def _meets(self, old: Buffer, start: int) -> bool:
+        return self.places[old] < self.end and start < self.places[old] + old.size
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A program with its loads, and the places of chunks within the ring."""
+
+    commands: list[Command]
+    ring_places: dict[Buffer, int]
+
+
+def uses(commands: list[Command]) -> dict[Buffer, Use]:
+    """Return the buffers with a load in the order of their first use."""
+    found: dict[Buffer, Use] = {}
+    for position, command in enumerate(commands):
+        for buffer in command.buffers:
+            if buffer.load is not None:
+                found.setdefault(buffer, Use(position, position)).last = position
+    return found
+
+
+def insert_loads(commands: list[Command], ring_bytes: int) -> Streamed:
+    """Put every load before a command of the program; raises RingTooSmall."""
+    found, ring = uses(commands), Ring(ring_bytes)
+    loads: dict[int, list[Command]] = {}
+    position, order = 0, list(found)
+    for number, buffer in enumerate(order):
+        if number >= AHEAD:
+            position = max(position, found[order[number - AHEAD]].first)
+        for old in ring.take(buffer) if buffer.in_ring else []:
+            position = max(position, found[old].last + 1)
+        if position > found[buffer].first:
+            raise RingTooSmall
+        assert buffer.load is not None
+        loads.setdefault(position, []).append(buffer.load)
+    program: list[Command] = []
+    for position, command in enumerate(commands):
+        program += [*loads.get(position, []), command]
+    return Streamed(program, ring.places)
+
+
+def check_loads(commands: list[Command]) -> None:
+    """Every constant is loaded once, before the first command that uses it."""
+    there: set[Buffer] = set()
+    for command in commands:
+        for buffer in command.buffers:
+            if buffer.load is command:
+                assert buffer not in there, f"{buffer.name} is loaded twice"
+                there.add(buffer)
+            assert buffer.load is None or buffer in there, f"{buffer.name} is used before its load"
