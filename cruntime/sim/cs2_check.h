@@ -23,6 +23,18 @@ typedef struct {
   uint32_t vector_table;  //
 } csc_cs2_checked_t;
 
+// Source or target of a COPY before parameters move it.
+typedef struct {
+  uint32_t address;
+  uint32_t stride;
+  int is_tiles;
+  uint64_t reach;  // bytes from the first to the last one; of tiles whole ones
+} csc_cs2_copy_side_t;
+
+// Of so many rows; gathering reaches as far as its limit.
+csc_cs2_copy_side_t csc_cs2_copy_source(const uint32_t *words, uint32_t rows);
+csc_cs2_copy_side_t csc_cs2_copy_target(const uint32_t *words, uint32_t rows);
+
 static inline uint32_t csc_cs2_space_of(uint32_t address) { return address >> 30; }
 
 static inline uint32_t csc_cs2_offset_of(uint32_t address) { return address & 0x3FFFFFFFu; }

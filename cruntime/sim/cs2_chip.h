@@ -149,7 +149,6 @@ void csc_cs2_fail(csc_sim_cs2_t *sim, csc_cs2_engine_t engine, csc_cs2_cause_t c
 csc_cs2_cause_t csc_cs2_check(csc_cs2_checked_t *checked, const csc_cs2_spaces_t *spaces,
                               const uint32_t *words, uint32_t *info);
 csc_cs2_engine_t csc_cs2_engine_of(uint32_t code);
-csc_cs2_spaces_t csc_cs2_spaces(const csc_sim_cs2_t *sim);
 csc_cs2_shape_t csc_cs2_shape_of(const uint32_t *words, const uint32_t *param);
 
 // cs2_registers.c
@@ -157,17 +156,24 @@ uint32_t csc_cs2_show(csc_sim_cs2_t *sim, uint32_t offset);
 void csc_cs2_store(csc_sim_cs2_t *sim, uint32_t offset, uint32_t value);
 void csc_cs2_soft_reset(csc_sim_cs2_t *sim);
 
-// cs2_queue.c, in the order of a clock.
+// cs2_dispatch.c
 void csc_cs2_engine_ticks(csc_sim_cs2_t *sim);
-void csc_cs2_queue_tick(csc_sim_cs2_t *sim);
-void csc_cs2_fetched(csc_sim_cs2_t *sim, const uint8_t *bytes);
-void csc_cs2_complete(csc_sim_cs2_t *sim);
+void csc_cs2_fail_command(csc_sim_cs2_t *sim, const csc_cs2_command_t *command,
+                          csc_cs2_cause_t cause, uint32_t info);
+void csc_cs2_stop(csc_sim_cs2_t *sim);
+void csc_cs2_complete(csc_sim_cs2_t *sim);      // the end of a clock
 int csc_cs2_is_idle(const csc_sim_cs2_t *sim);  // only a write of a register changes anything
 
+// cs2_queue.c
+void csc_cs2_queue_tick(csc_sim_cs2_t *sim);
+void csc_cs2_fetched(csc_sim_cs2_t *sim, const uint8_t *bytes);  // a descriptor has come
+csc_cs2_spaces_t csc_cs2_spaces(const csc_sim_cs2_t *sim);
+
 // cs2_bus.c
-uint32_t csc_cs2_burst_clocks(const csc_sim_cs2_t *sim, uint32_t address, uint32_t bytes);
 void csc_cs2_bus_tick(csc_sim_cs2_t *sim);
-void csc_cs2_external_copy(csc_sim_cs2_t *sim, uint32_t address, uint8_t *bytes, uint32_t count);
+uint32_t csc_cs2_bus_word(const csc_sim_cs2_t *sim);  // bytes that are due in this clock
+void csc_cs2_external_read(const csc_sim_cs2_t *sim, uint32_t address, uint8_t *bytes,
+                           uint32_t count);
 void csc_cs2_external_write(csc_sim_cs2_t *sim, uint32_t address, const uint8_t *bytes,
                             uint32_t count);
 
@@ -178,8 +184,5 @@ void csc_cs2_dma_granted(csc_sim_cs2_t *sim);  // the bus has taken its request
 
 // cs2_memory.c
 void csc_cs2_grant(csc_sim_cs2_t *sim);
-
-// cs2_chip.c: one clock.
-void csc_cs2_tick(csc_sim_cs2_t *sim);
 
 #endif  // CSC_SIM_CS2_CHIP_H

@@ -27,10 +27,12 @@ typedef struct {
   uint32_t address;    // of the next byte, an offset in external memory
   uint32_t bytes;      // still to come
   uint32_t first;      // address of the first byte
+  uint32_t is_write;   //
   uint32_t is_bad;     // the burst ends with an error
   uint32_t is_paused;  // no word in this clock
   uint32_t cpu_bytes;  // the processor asks for a burst; 0 = no
   uint32_t cpu_address;
+  uint32_t cpu_is_write;
 } csc_cs2_bus_t;
 
 // The line buffer of the processor's window on external memory.

@@ -33,6 +33,7 @@ typedef struct {
   uint32_t param[CSC_CS2_PARAMS];
   uint32_t watchdog;
   uint32_t clock_high;
+  uint32_t irq_raised;  // bits of IRQ_STATUS that rose in the last clock
 } csc_cs2_registers_t;
 
 typedef struct {
