@@ -409,7 +409,7 @@ def copy(scene: Scene) -> np.ndarray:
     for side, kind in kinds.items():
         if kind in ("weights", "store") and pick.random() < 0.3:
             number = pick.randrange(1, 4)
-            scene.params[number - 1] = pick.choice([0, 1, 9])
+            scene.params[number - 1] = pick.choice([0, 1, 9] if count < 1000 else [0, 1])
             fields[f"{side}_PARAM"] = number
     return encode("COPY", **scene.bounds(fields, "ROWS"))
 
