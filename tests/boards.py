@@ -11,6 +11,7 @@ RISCV = ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf")
 ARM = ("arm-none-eabi-gcc", "gcc-arm-none-eabi")
 COMPILERS = {
     "cs1": RISCV,
+    "cs2": RISCV,
     "qemu-riscv32": RISCV,
     "mps2-an386": ARM,
     "mps2-an500": ARM,

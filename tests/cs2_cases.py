@@ -218,7 +218,7 @@ def window_fields(scene: Scene, flags: int, g: dict, columns: int, depth: int) -
 def conv(scene: Scene) -> np.ndarray:
     g = geometry(scene)
     columns, depth = scene.size(20), scene.size(20)
-    flags = GemmFlag.CONV | scene.flags(GemmFlag, "OUT_INT16", "B_TRANSPOSED")
+    flags = GemmFlag.CONV | scene.flags(GemmFlag, "OUT_INT16")
     flags |= scene.random.choice([0, 0, GemmFlag.A_WIDE])
     fields = window_fields(scene, flags, g, columns, depth)
     taps = g["KERNEL_WIDTH"] * g["KERNEL_HEIGHT"]
@@ -236,7 +236,7 @@ def clear_block(scene: Scene, fields: dict, number: int, columns: int, first: in
         line = column * fields["B_COLUMN"] + number * fields["B_DEPTH"]
         start = fields["B"] + line * LINE
         block = scene.sram[start : start + LINE].reshape(8, 8)
-        (block.T if fields["FLAGS"] & GemmFlag.B_TRANSPOSED else block)[:, first:] = 0
+        block[:, first:] = 0
 
 
 def depthwise(scene: Scene) -> np.ndarray:
@@ -370,49 +370,48 @@ def transpose(scene: Scene) -> np.ndarray:
     return encode("TRANSPOSE", **scene.bounds(fields, "ROWS", "COLUMNS"))
 
 
-def copy_side(scene: Scene, side: str, rows: int, count: int, wide: int) -> tuple[dict, int]:
-    """Fields of one side of a COPY, and its flag."""
-    kind = scene.random.choice(["sram", "tiles", "store", "weights"])
-    if kind == "weights" and side == "TARGET":
-        kind = "sram"
+def copy_side(scene: Scene, side: str, kind: str, rows: int, count: int, wide: int) -> dict:
+    """Fields of one side of a COPY."""
+    size, pick = 1 + wide, scene.random
     if kind == "tiles":
-        size = 1 + wide
-        row = up8((count + size - 1) // size) // 8 * size * LINE + LINE * scene.random.choice(
-            [0, 2]
-        )
-        address = scene.place(row * (up8(rows + 7) // 8)) + 8 * size * scene.random.choice(
-            [0, 0, 3]
-        )
-        if address % (64 * size):
-            address -= address % (64 * size)
-        return {side: address, f"{side}_STRIDE": row}, int(DmaFlag[f"{side}_TILES"])
-    stride = count + scene.random.choice([0, 0, 3, 40])
+        row = up8((count + size - 1) // size) * size * 8 + pick.choice([0, 128])
+        return {side: scene.place(row * (up8(rows) // 8)), f"{side}_STRIDE": row}
+    stride = count + pick.choice([0, 0, 3, 40])
     if kind == "sram":
-        return {
-            side: scene.place(stride * rows + 64) + scene.random.choice([0, 0, 1, 30]),
-            f"{side}_STRIDE": stride,
-        }, 0
-    space = STORE if kind == "store" else WEIGHTS
-    half = STORE_BYTES // 2 if side == "TARGET" else 0  # source and target do not meet
-    start = half + scene.random.choice([0, 64, 5, scene.random.randrange(2000)])
-    return {side: space + start, f"{side}_STRIDE": stride}, 0
+        address = scene.place(stride * rows + 64) + pick.choice([0, 0, 1, 30])
+    else:
+        address = {"store": STORE, "weights": WEIGHTS}[kind]
+        address += pick.choice([0, 64, 5, pick.randrange(2000)])
+    return {side: address, f"{side}_STRIDE": stride}
+
+
+COPY_KINDS = [
+    *(("weights", each) for each in ("sram", "tiles")),
+    *(("store", each) for each in ("sram", "tiles")),
+    *((each, "store") for each in ("sram", "tiles")),
+    *((one, other) for one in ("sram", "tiles") for other in ("sram", "tiles")),
+]
 
 
 def copy(scene: Scene) -> np.ndarray:
-    rows = scene.random.choice([1, 1, 2, 8, 11, 20])
-    count = scene.random.choice([1, 8, 16, 64, 100, 256, 333] + ([5000] if rows == 1 else []))
-    wide = scene.random.randrange(2)
-    count += count % 2 * wide
-    source, source_flag = copy_side(scene, "SOURCE", rows, count, wide)
-    target, target_flag = copy_side(scene, "TARGET", rows, count, wide)
-    flags = source_flag | target_flag | (DmaFlag.WIDE if wide else 0)
-    fields = source | target | {"ROWS": rows, "ROW_BYTES": count}
-    if not source_flag and scene.random.random() < 0.4:
-        flags |= DmaFlag.GATHER
+    pick = scene.random
+    rows, wide = pick.choice([1, 1, 2, 8, 11, 20]), pick.randrange(2)
+    count = pick.choice([1, 8, 16, 64, 100, 256, 333] + ([5000] if rows == 1 else []))
+    kinds = dict(zip(("SOURCE", "TARGET"), pick.choice(COPY_KINDS), strict=True))
+    fields = {"ROWS": rows, "ROW_BYTES": count, "FLAGS": wide * DmaFlag.WIDE}
+    for side, kind in kinds.items():
+        fields |= copy_side(scene, side, kind, rows, count, wide)
+        fields["FLAGS"] |= (kind == "tiles") * DmaFlag[f"{side}_TILES"]
+    if kinds["SOURCE"] != "tiles" and pick.random() < 0.4:
+        fields["FLAGS"] |= DmaFlag.GATHER
         fields["INDEX_LIMIT"] = rows
-        index = scene.numpy.integers(0, rows, rows).astype(np.int32)
-        fields["INDEX"] = scene.put(index) if rows else 0
-    return encode("COPY", FLAGS=flags, **scene.bounds(fields, "ROWS"))
+        fields["INDEX"] = scene.put(scene.numpy.integers(0, rows, rows).astype(np.int32))
+    for side, kind in kinds.items():
+        if kind in ("weights", "store") and pick.random() < 0.3:
+            number = pick.randrange(1, 4)
+            scene.params[number - 1] = pick.choice([0, 1, 9] if count < 1000 else [0, 1])
+            fields[f"{side}_PARAM"] = number
+    return encode("COPY", **scene.bounds(fields, "ROWS"))
 
 
 CASES: dict[str, Callable[[Scene], np.ndarray]] = {

@@ -28,6 +28,16 @@ from csc_convert.cs2_format import (
 )
 
 LINE = 64
+# Flags of GEMM that contradict each other.
+EXCLUSIVE = [
+    {"A_WIDE", "A_UNSIGNED"},
+    {"OUT_INT16", "OUT_INT32"},
+    {"TABLE", "OUT_INT32"},
+    *({"CONTEXT", other} for other in ("OUT_INT32", "TABLE", "CONV", "DEPTHWISE")),
+    {"CONV", "DEPTHWISE"},
+    {"CONV", "B_TRANSPOSED"},
+    *({"DEPTHWISE", other} for other in ("A_WIDE", "A_UNSIGNED", "B_TRANSPOSED")),
+]
 BATCHED = ("GEMM", "SOFTMAX")
 WINDOWED = GemmFlag.CONV | GemmFlag.DEPTHWISE
 
@@ -83,10 +93,17 @@ class Area:
     offsets: np.ndarray
     align: int = LINE
     is_written: bool = False
+    whole: int = 0  # bytes from the first one on that belong to it, touched or not
 
     @property
     def space(self) -> int:
         return self.address >> 30
+
+    @property
+    def end(self) -> int:
+        """Behind the last byte."""
+        touched = int(self.starts.max()) + int(self.offsets.max()) + 1
+        return max(touched, int(self.starts[0]) + self.whole)
 
     @property
     def indices(self) -> np.ndarray:
@@ -124,14 +141,17 @@ def copy_side(command: Command, side: str, rows: np.ndarray, params: list[int]) 
     parameter = command.fields[f"{side}_PARAM"]
     start = (address & (1 << 30) - 1) + (params[parameter - 1] * stride if parameter else 0)
     offsets = np.arange(command.ROW_BYTES, dtype=np.int64)
-    size, align = 2 if command.FLAGS & DmaFlag.WIDE else 1, 1
+    size, align = 2 if command.FLAGS & DmaFlag.WIDE else 1, 1  # any byte
+    whole = 0
     if command.FLAGS & DmaFlag[f"{side}_TILES"]:
+        across = (command.ROW_BYTES + 8 * size - 1) // (8 * size)
+        whole = int(rows.max()) // 8 * stride + across * 64 * size
         offsets = offsets // (8 * size) * (64 * size) + offsets % (8 * size)
         starts = start + rows // 8 * stride + rows % 8 * 8 * size
-        align = 8 * size
+        align = LINE
     else:
         starts = start + rows * stride
-    return Area(side, address, starts, offsets, align, side == "TARGET")
+    return Area(side, address, starts, offsets, align, side == "TARGET", whole)
 
 
 def copy_areas(command: Command, shape: Shape, params: list[int], index=None) -> list[Area]:
@@ -193,7 +213,7 @@ def gemm_areas(command: Command, shape: Shape, geometry) -> list[Area]:
         starts = spread(command.RECIP, *levels)
         areas.append(Area("RECIP", command.RECIP, starts, np.arange(LINE)))
     elif not command.FLAGS & GemmFlag.OUT_INT32:
-        areas.append(flat(command, "REQUANT", 8 * shape.columns))
+        areas.append(flat(command, "REQUANT", 8 * up8(shape.columns)))
     c = tiles(command, "C", c_rows, shape.columns, command.C_ROW, c_size, command.C_BATCH, True)
     return [*areas, c]
 
@@ -203,12 +223,12 @@ def norm_areas(command: Command, shape: Shape) -> list[Area]:
     size = 2 if flags & NormFlag.A_INT16 else 1
     areas = [
         tiles(command, "X", rows, columns, command.X_ROW, 2),
-        flat(command, "AFFINE_A", 8 * columns),
+        flat(command, "AFFINE_A", 8 * up8(columns)),
         tiles(command, "OUT_A", rows, columns, command.OUT_A_ROW, size, is_written=True),
     ]
     if flags & NormFlag.HAS_B:
         size = 2 if flags & NormFlag.B_INT16 else 1
-        areas.append(flat(command, "AFFINE_B", 8 * columns))
+        areas.append(flat(command, "AFFINE_B", 8 * up8(columns)))
         areas.append(tiles(command, "OUT_B", rows, columns, command.OUT_B_ROW, size, 0, True))
     return areas
 
@@ -291,6 +311,11 @@ def uses_index(command: Command) -> bool:
     return bool(flag and command.FLAGS & flag)
 
 
+def is_windowed(command: Command) -> bool:
+    """Whether a command gathers its rows as GEOMETRY says."""
+    return command.name == "GEMM" and bool(command.FLAGS & WINDOWED)
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -309,19 +334,35 @@ class Checker:
         self.check_shape(command, state)
         self.check_values(command)
         self.check_tables(command, state)
-        for area in areas_of(command, static_shape(command), geometry=state.geometry):
+        areas = areas_of(command, static_shape(command), geometry=state.geometry)
+        for area in areas:
             self.check_area(command, area)
+        if command.name == "COPY":
+            self.check_sides(command, areas[-2:])
+
+    def check_sides(self, command: Command, sides: list[Area]) -> None:
+        """Rows of tiles begin at lines, and one side of a COPY is in SRAM."""
+        for side in sides:
+            if side.align == LINE and command.fields[f"{side.field}_STRIDE"] % LINE:
+                self.fail(command, Cause.ALIGNMENT, f"{side.field}_STRIDE")
+        if Space.SRAM not in (side.space for side in sides):
+            self.fail(command, Cause.RANGE, "TARGET")
 
     def check_header(self, command: Command) -> None:
-        for field in ("ROWS_PARAM", "COLUMNS_PARAM", "DEPTH_PARAM"):
-            if command.fields[field] > PARAMS:
-                self.fail(command, Cause.VALUE, field)
+        """A shape may only be bounded where there is one, and by a register that exists."""
+        is_window = is_windowed(command)
         batch = command.BATCH
-        if batch == 0 or (batch > 1 and command.name not in BATCHED):
+        if batch == 0 or (batch > 1 and (command.name not in BATCHED or is_window)):
             self.fail(command, Cause.SHAPE, "BATCH")
+        for shape in ("ROWS", "COLUMNS", "DEPTH"):
+            number = command.fields[f"{shape}_PARAM"]
+            if number > PARAMS or (number and (shape not in command.fields or is_window)):
+                self.fail(command, Cause.VALUE, f"{shape}_PARAM")
+        if command.name != "COPY" and command.SOURCE_PARAM | command.TARGET_PARAM:
+            self.fail(command, Cause.VALUE, "SOURCE_PARAM")
 
     def check_shape(self, command: Command, state) -> None:
-        is_window = command.name == "GEMM" and command.FLAGS & WINDOWED
+        is_window = is_windowed(command)
         shapes = ("COLUMNS", "DEPTH", "ROW_BYTES")
         for field in shapes if is_window else ("ROWS", *shapes):
             if command.fields.get(field) == 0:
@@ -391,7 +432,18 @@ class Checker:
             known = sum(kind) if kind else 1
             if command.FLAGS & ~known:
                 self.fail(command, Cause.VALUE, "FLAGS")
-        if command.name == "GEMM" and not command.FLAGS & GemmFlag.OUT_INT32:
+        if command.name == "GEMM":
+            self.check_gemm_flags(command)
+        both = DmaFlag.GATHER | DmaFlag.SOURCE_TILES
+        if command.name == "COPY" and command.FLAGS & both == both:
+            self.fail(command, Cause.VALUE, "FLAGS")
+
+    def check_gemm_flags(self, command: Command) -> None:
+        present = {flag.name for flag in GemmFlag if command.FLAGS & flag}
+        for pair in EXCLUSIVE:
+            if pair <= present:
+                self.fail(command, Cause.VALUE, "FLAGS")
+        if "OUT_INT32" not in present:
             low, high = -32768, 32767
             if command.FLAGS & GemmFlag.TABLE:
                 low, high = 0, 1023
@@ -417,5 +469,5 @@ class Checker:
             allowed += [Space.STORE] if area.is_written else [Space.WEIGHTS, Space.STORE]
         if area.space not in allowed:
             self.fail(command, Cause.RANGE, area.field)
-        if int(area.starts.max()) + int(area.offsets.max()) >= self.sizes[area.space]:
+        if area.end > self.sizes[area.space]:
             self.fail(command, Cause.RANGE, area.field)

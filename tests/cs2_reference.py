@@ -280,7 +280,7 @@ class Reference:
         if flags & GemmFlag.CONTEXT:
             acc = self.context(command, shape, acc, areas)
         else:
-            entries = self.load_vector(areas["REQUANT"], "<i4").reshape(-1, 2)
+            entries = self.load_vector(areas["REQUANT"], "<i4").reshape(-1, 2)[: shape.columns]
             acc = requant(acc + entries[:, 0], entries[:, 1])
         out = clamp(acc + command.ZERO_POINT, command.CLAMP_LOW, command.CLAMP_HIGH)
         if flags & GemmFlag.TABLE:
@@ -317,6 +317,7 @@ class Reference:
         for side in "AB" if command.FLAGS & NormFlag.HAS_B else "A":
             dtype = "<i2" if command.FLAGS & wide[side] else "i1"
             affine = self.load_vector(areas[f"AFFINE_{side}"], "<i4").reshape(-1, 2)
+            affine = affine[: shape.columns]
             scaled = RS(normalized * affine[:, 1] + affine[:, 0], command.fields[f"SHIFT_{side}"])
             out = clamp(scaled + command.fields[f"ZERO_{side}"], *limits_of(dtype))
             self.store_matrix(areas[f"OUT_{side}"], out[None], dtype)

@@ -11,6 +11,7 @@ from blob_factory import OP_CASES, tiny_encoder_blob
 from building import build, clang, run
 from csc._backend import has_avx2
 from csc_convert import oracle
+from plans import planned_blob
 
 FUZZ_SECONDS = int(os.environ.get("CSC_FUZZ_SECONDS", "10"))
 
@@ -20,10 +21,10 @@ def sanitized(tmp_path_factory):
     return build("sanitize", "all", tmp_path_factory.mktemp("sanitize"))
 
 
-@pytest.fixture
-def tiny_blob(tmp_path):
+@pytest.fixture(params=[tiny_encoder_blob, planned_blob], ids=["plain", "planned"])
+def tiny_blob(request, tmp_path):
     path = tmp_path / "tiny.cscb"
-    path.write_bytes(tiny_encoder_blob()[0])
+    path.write_bytes(request.param()[0])
     return path
 
 
@@ -78,6 +79,7 @@ def write_seeds(folder):
     for number, (_, build_case) in enumerate(OP_CASES[:: max(1, len(OP_CASES) // 40)]):
         (folder / f"op{number}").write_bytes(build_case()[0])
     (folder / "tiny").write_bytes(tiny_encoder_blob()[0])
+    (folder / "planned").write_bytes(planned_blob()[0])
     return folder
 
 

@@ -49,7 +49,7 @@ def test_images_are_fresh(board, tmp_path):
     assert built.read_bytes() == committed.read_bytes(), f"{board}.elf is stale: make firmware"
 
 
-@pytest.mark.parametrize("board", ["qemu-riscv32", "cs1"])
+@pytest.mark.parametrize("board", ["qemu-riscv32", "cs1", "cs2"])
 def test_zig_builds_it_too(board, tmp_path):
     """For people with pip alone: the compiler of the ziglang wheel."""
     if not importlib.util.find_spec("ziglang"):

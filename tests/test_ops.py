@@ -7,15 +7,27 @@ import csc
 from blob_factory import OP_CASES, Dtype, attention_blob, gemm_blob, tiny_encoder_blob
 from csc._backend import BACKENDS as BACKEND_MAKERS
 from csc._backend import has_avx2
-from csc_convert import oracle
+from csc_convert import NoPlan, oracle, plan_chip
 
 AVX2 = pytest.param("avx2", marks=pytest.mark.skipif(not has_avx2(), reason="no AVX2 here"))
-BACKENDS = ["portable", AVX2, "cs1"]
+BACKENDS = ["portable", AVX2, "cs1", "cs2"]
+
+
+def planned(blob):
+    """Return the blob with a plan for CS2, and whether it has one."""
+    try:
+        return plan_chip(blob), True
+    except NoPlan:
+        return blob, False
 
 
 def assert_same(blob, inputs, backend):
     expected = oracle.run(blob, inputs)
+    has_plan = False
+    if backend == "cs2":
+        blob, has_plan = planned(blob)
     got = csc.infer(csc.load(blob), inputs, raw=True, backend=backend)
+    assert got.plan.is_used == has_plan
     assert list(got) == list(expected)
     for name, values in expected.items():
         assert got[name].dtype == values.dtype, name
@@ -26,6 +38,12 @@ def assert_same(blob, inputs, backend):
 @pytest.mark.parametrize("build", [pytest.param(build, id=name) for name, build in OP_CASES])
 def test_op(build, backend):
     assert_same(*build(), backend)
+
+
+def test_cs2_runs_most_of_them_by_plan():
+    """The others go the portable way; without this, all of them could."""
+    found = [planned(build()[0])[1] for _, build in OP_CASES]
+    assert sum(found) > 0.7 * len(found)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

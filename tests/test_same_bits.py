@@ -10,13 +10,13 @@ import csc
 from blob_factory import tiny_encoder_blob
 from boards import need_qemu
 from csc._backend import has_avx2
-from csc_convert import oracle
+from csc_convert import oracle, plan_chip
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = ROOT / "examples" / "debian_sections"
-HOST = ["host", "portable", "avx2", "cs1"]
+HOST = ["host", "portable", "avx2", "cs1", "cs2"]
 BOARDS = ["qemu-riscv32", "mps2-an386", "mps2-an500", "mps3-an547"]
-PLACES = [*HOST, *(f"qemu:{board}" for board in BOARDS), "soc:cs1"]
+PLACES = [*HOST, *(f"qemu:{board}" for board in BOARDS), "soc:cs1", "soc:cs2"]
 
 
 def run_on(place, blob, inputs, **options):
@@ -48,16 +48,36 @@ def test_every_op_of_a_tiny_encoder(place, length):
     assert_same(got, {n: v.reshape(got[n].shape) for n, v in expected.items()})
 
 
-@pytest.mark.parametrize("place", [*(f"qemu:{board}" for board in BOARDS), "soc:cs1"])
+@pytest.mark.parametrize("place", [*(f"qemu:{board}" for board in BOARDS), "soc:cs1", "soc:cs2"])
 def test_a_model_sent_over_the_line(place):
     blob, inputs = tiny_encoder_blob()
     assert_same(run_on(place, blob, inputs, send=True), run_on("portable", blob, inputs))
 
 
-def test_the_chip_with_slow_memory():
+@pytest.mark.parametrize("place", ["cs2", "soc:cs2"])
+def test_a_planned_model(place):
+    blob, inputs = tiny_encoder_blob()
+    got = run_on(place, plan_chip(blob), inputs)
+    assert got.plan.is_used
+    assert_same(got, run_on("portable", blob, inputs))
+
+
+@pytest.mark.parametrize("send", [False, True])
+def test_one_planned_model_runs_at_every_length_and_again(send):
+    blob = plan_chip(tiny_encoder_blob()[0])
+    with csc.Device("soc:cs2", blob, send=send) as device:
+        for length in (9, 1, 4, 9, 8):
+            inputs = tiny_encoder_blob(length=length)[1]
+            got = device.infer(inputs, raw=True)
+            assert got.plan.is_used
+            assert_same(got, csc.infer(blob, inputs, raw=True))
+
+
+@pytest.mark.parametrize("chip", ["soc:cs1", "soc:cs2"])
+def test_the_chip_with_slow_memory(chip):
     """One more clock for each access to RAM: the firmware still keeps up with the line."""
     blob, inputs = tiny_encoder_blob()
-    got = run_on("soc:cs1", blob, inputs, send=True, ram_wait=1)
+    got = run_on(chip, blob, inputs, send=True, ram_wait=1)
     assert_same(got, run_on("portable", blob, inputs))
 
 
@@ -87,6 +107,14 @@ def tinybert(tmp_path_factory):
     path = tmp_path_factory.mktemp("tinybert") / "tinybert.cscb"
     csc.convert(SECTIONS / "checkpoint", path, calibration={"input_ids": ids}, wide="none")
     return path.read_bytes(), {"input_ids": ids[0, :3]}
+
+
+@pytest.mark.parametrize("place", ["cs2", "soc:cs2"])
+def test_planned_tinybert(place, tinybert):
+    blob, inputs = tinybert
+    got = run_on(place, plan_chip(blob), inputs)
+    assert got.plan.is_used
+    assert_same(got, run_on("portable", blob, inputs))
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "firmware" / "SIZES.md"
 BEGIN, END = "<!-- measured -->", "<!-- end measured -->"
 
-BOARDS = ("cs1", "qemu-riscv32", "mps2-an386", "mps2-an500", "mps3-an547")
+BOARDS = ("cs1", "cs2", "qemu-riscv32", "mps2-an386", "mps2-an500", "mps3-an547")
 
 # What a firmware may grow to before somebody has to decide it, in bytes.
 CEILINGS = {
@@ -31,16 +31,20 @@ CEILINGS = {
     "stack room": 2_048,
     "stack bound": 1_536,
 }
-# RV32I has no multiply and no short instructions, and cs1 has the driver of its chip.
+# RV32I has no multiply and no short instructions; cs1 and cs2 have the drivers of their chips.
 CEILINGS_OF = {
-    "cs1": {"runtime code": 11_264, "runtime and ops code": 22_528, "image code": 49_152}
+    "cs1": {"runtime code": 11_264, "runtime and ops code": 22_528, "image code": 49_152},
+    "cs2": {"image code": 34_816},
 }
 
 # Who may be called through a pointer: (file, function) patterns of the caller, then of the called.
 CLOCKS = ("board.c|systick.c|clocks.h", ".*clocks")
-RESTART = ("board.c|start.c", "restart|csc_cortexm_restart")
+RESTART = ("board.c|compactscale.c|start.c", "restart|csc_cortexm_restart")
 POINTERS = [
-    (("run.c", ".*"), [("ops.c", "csc_ops_run"), ("server.c", "on_op")]),
+    (
+        ("run.c", ".*"),
+        [("ops.c", "csc_ops_run"), ("cs2.c", "run_plan|plan_state"), ("server.c", "on_op")],
+    ),
     (
         ("ops.c", ".*"),
         [
@@ -49,9 +53,12 @@ POINTERS = [
             ("gemm.c", "csc_finish_row"),
         ],
     ),
-    (("cs1_driver.c", ".*"), [("board.c", "bus_.*")]),
-    (("frame.c", ".*"), [("board.c|cmsdk.c", ".*read.*|.*write.*")]),
-    (("server.c", "csc_serve|answer_request"), [("server.c", "on_(?!op).*"), RESTART]),
+    (("cs[12]_driver.c", ".*"), [("board.c|compactscale.c", "bus_.*")]),
+    (("frame.c", ".*"), [("board.c|compactscale.c|cmsdk.c", ".*read.*|.*write.*")]),
+    (
+        ("server.c", "csc_serve|answer_request|use_model"),
+        [("server.c", "on_(?!op).*"), ("board.c", "give_store"), RESTART],
+    ),
     (("server.c", "count|on_op|on_run"), [CLOCKS]),
     (("main.c", ".*"), [RESTART]),
     (
@@ -60,6 +67,7 @@ POINTERS = [
     ),
 ]
 UNKNOWN_STACK = 64  # for a function of the compiler's library, which is without information
+DRIVERS_OF = {"cs1": {"csc_cs1.dir"}, "cs2": {"csc_cs1.dir", "csc_cs2.dir"}}
 ROOTS = ("csc_main", "csc_fault")
 INTERRUPT_STACK = {"arm": 8 * 4 + 8}  # what an exception saves, and its handler
 
@@ -148,8 +156,8 @@ def stack_bound(board: str, folder: Path) -> int:
     """Return the worst stack of an image built with -fcallgraph-info=su."""
     graph = Graph()
     for path in sorted(folder.rglob("*.ci")):
-        is_driver = "csc_cs1.dir" in path.parts
-        if board == "cs1" or not is_driver:  # elsewhere the driver is compiled, but not linked
+        drivers = {"csc_cs1.dir", "csc_cs2.dir"} & set(path.parts)
+        if drivers <= DRIVERS_OF.get(board, set()):  # others are compiled, but not linked
             graph.read(path.read_text())
     interrupt = INTERRUPT_STACK["arm"] if board.startswith("mps") else 0
     return max(graph.worst(root) for root in ROOTS) + interrupt
