@@ -9,10 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csc_convert.cs2_format import Cause, DmaFlag, ElementFlag, EmbedFlag, GemmFlag, NormFlag
-from csc_convert.cs2_format import COMMANDS, MAX_DEPTH_S8, MAX_DEPTH_WIDE, MAX_KEYS, MAX_NORM
-from csc_convert.cs2_format import PARAMS, PoolFlag, SoftmaxFlag, Space
 from cs2_words import Command, up8, word_of
+from csc_convert.cs2_format import (
+    MAX_DEPTH_S8,
+    MAX_DEPTH_WIDE,
+    MAX_KEYS,
+    MAX_NORM,
+    PARAMS,
+    Cause,
+    DmaFlag,
+    ElementFlag,
+    EmbedFlag,
+    GemmFlag,
+    NormFlag,
+    PoolFlag,
+    SoftmaxFlag,
+    Space,
+)
 
 LINE = 64
 BATCHED = ("GEMM", "SOFTMAX")
@@ -207,9 +220,7 @@ def element_areas(command: Command, shape: Shape) -> list[Area]:
     for field in ("X", "Y", "OUT") if command.name != "LOOKUP" else ("X", "OUT"):
         size = 2 if flags & ElementFlag[f"{field}_INT16"] else 1
         row = command.fields[f"{field}_ROW"]
-        areas.append(
-            tiles(command, field, shape.rows, shape.columns, row, size, 0, field == "OUT")
-        )
+        areas.append(tiles(command, field, shape.rows, shape.columns, row, size, 0, field == "OUT"))
     return areas
 
 
@@ -274,6 +285,12 @@ def areas_of(command: Command, shape: Shape, params=(0,) * PARAMS, geometry=None
     return makers[name](command, shape) if name in makers else []
 
 
+def uses_index(command: Command) -> bool:
+    """Whether a command takes rows of a table by number."""
+    flag = {"COPY": DmaFlag.GATHER, "EMBED": EmbedFlag.TYPES}.get(command.name, 0)
+    return bool(flag and command.FLAGS & flag)
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -305,21 +322,19 @@ class Checker:
 
     def check_shape(self, command: Command, state) -> None:
         is_window = command.name == "GEMM" and command.FLAGS & WINDOWED
-        for field in ("ROWS", "COLUMNS", "DEPTH", "ROW_BYTES"):
-            if field in command.fields and (field, bool(is_window)) != ("ROWS", True):
-                if command.fields[field] == 0:
-                    self.fail(command, Cause.SHAPE, field)
+        shapes = ("COLUMNS", "DEPTH", "ROW_BYTES")
+        for field in shapes if is_window else ("ROWS", *shapes):
+            if command.fields.get(field) == 0:
+                self.fail(command, Cause.SHAPE, field)
         if command.name == "GEOMETRY":
             self.check_geometry(command)
         if command.name == "GEMM":
             self.check_gemm(command, state)
         limit = {"NORM": MAX_NORM, "SOFTMAX": MAX_KEYS}.get(command.name)
-        if limit is not None and command.COLUMNS > limit:
+        if limit is not None and limit < command.COLUMNS:
             self.fail(command, Cause.SHAPE, "COLUMNS")
-        is_gather = command.name == "COPY" and command.FLAGS & DmaFlag.GATHER
-        if is_gather or (command.name == "EMBED" and command.FLAGS & EmbedFlag.TYPES):
-            if command.INDEX_LIMIT == 0:
-                self.fail(command, Cause.SHAPE, "INDEX_LIMIT")
+        if uses_index(command) and command.INDEX_LIMIT == 0:
+            self.fail(command, Cause.SHAPE, "INDEX_LIMIT")
 
     def check_geometry(self, command: Command) -> None:
         for field in ("IN_WIDTH", "IN_HEIGHT", "OUT_WIDTH", "OUT_HEIGHT"):
@@ -404,5 +419,3 @@ class Checker:
             self.fail(command, Cause.RANGE, area.field)
         if int(area.starts.max()) + int(area.offsets.max()) >= self.sizes[area.space]:
             self.fail(command, Cause.RANGE, area.field)
-
-

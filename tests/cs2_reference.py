@@ -1,9 +1,9 @@
 """An independent executor of CS2 commands, without clocks: what a program leaves in memory.
 
 Written from CHIP.md and SPEC.md alone, on the arithmetic of the oracle.
-Commands run one after another in the order of the queue; with check_hazards=True the program's waits
-must also order every two commands that touch the same bytes, so that the chip, which overlaps its
-engines, leaves the same bytes whatever its clocks are.
+Commands run one after another in the order of the queue; with check_hazards=True the waits of the
+program must also order every two commands that touch the same bytes, so that the chip, which
+overlaps its engines, leaves the same bytes whatever its clocks are.
 Bytes that CHIP.md leaves unspecified are filled at random and marked in `unspecified`.
 """
 
@@ -12,13 +12,21 @@ from __future__ import annotations
 import numpy as np
 
 from cs2_hazards import HazardChecker, HazardError, Order, WaitError
-from cs2_operands import WINDOWED, Area, Checker, CommandError, Shape, areas_of, dynamic_shape
+from cs2_operands import (
+    WINDOWED,
+    Area,
+    Checker,
+    CommandError,
+    Shape,
+    areas_of,
+    dynamic_shape,
+    uses_index,
+)
 from cs2_words import Command, decode, encode, from_tiles, to_tiles, up8
 from csc_convert.cs2_format import (
     PARAMS,
     SRAM_SIZE,
     Cause,
-    DmaFlag,
     ElementFlag,
     EmbedFlag,
     Engine,
@@ -135,8 +143,7 @@ class Reference:
 
     def gather_rows(self, command: Command, shape: Shape):
         """Rows of a GATHER or None; every index is checked first."""
-        is_copy = command.name == "COPY" and command.FLAGS & DmaFlag.GATHER
-        if not is_copy and (command.name != "EMBED" or not command.FLAGS & EmbedFlag.TYPES):
+        if not uses_index(command):
             return None
         start = command.INDEX
         rows = as_int64(self.sram[start : start + 4 * shape.rows].view("<i4"))

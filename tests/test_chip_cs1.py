@@ -6,6 +6,7 @@ import csv
 import doctest
 import json
 import random
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -16,12 +17,32 @@ import csc.chip
 from cs1_reference import ReferenceEngine
 from csc.chip import Chip
 
+CHIPS = ("cs1", "cs2")  # CS2 has all registers of CS1
 VECTORS = Path(__file__).parent / "vectors" / "cs1"
 CTRL, STATUS, SIZE, PERF = 0x000, 0x004, 0x01C, 0x028
 A, B, C = 0x100, 0x300, 0x500
 WORD = 2**32
 START_CLOCK = 2 * 64 + 1  # number of the clock in which `start` writes CTRL
 NEVER_FINISHING = (0, 17, 18, 32, 255, 2**31, WORD - 1)
+
+
+@pytest.fixture(autouse=True, params=CHIPS)
+def chip_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test here runs on every chip."""
+    monkeypatch.setattr(sys.modules[__name__], "current_chip", request.param)
+    return request.param
+
+
+current_chip = "cs1"
+
+
+def new_chip() -> Chip:
+    return Chip(current_chip)
+
+
+def own_offsets() -> range:
+    """The offsets that mean the same on every chip."""
+    return range(0x1000 if current_chip == "cs1" else 0x600)
 
 
 def load_csv(name: str) -> list[dict[str, str]]:
@@ -57,7 +78,7 @@ def read_window(chip: Chip, base: int = C) -> np.ndarray:
 
 def start(size: int, seed: int = 1) -> tuple[Chip, np.ndarray, np.ndarray]:
     """Return a chip whose current clock is clock 1 of a run of the given size."""
-    chip = Chip("cs1")
+    chip = new_chip()
     a, b = fill(chip, seed)
     chip.write(SIZE, size)
     assert chip.clock == START_CLOCK
@@ -78,7 +99,7 @@ class SteppedChip:
     """Runs recorded ops one clock at a time and notes the clocks with the interrupt high."""
 
     def __init__(self) -> None:
-        self.chip, self.irq = Chip("cs1"), []
+        self.chip, self.irq = new_chip(), []
 
     def note(self) -> None:
         if self.chip.irq:
@@ -112,7 +133,7 @@ def test_recorded_sequence_clock_by_clock(sequence: dict) -> None:
 
 @pytest.mark.parametrize("sequence", SEQUENCES, ids=lambda s: f"{s['id']}-{s['cat']}")
 def test_recorded_sequence_in_whole_steps(sequence: dict) -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     act = {"x": chip.reset, "w": chip.write, "s": chip.step}
     clock = 0
     for position, (kind, *arguments) in enumerate(sequence["ops"]):
@@ -131,7 +152,7 @@ def test_recorded_sequence_in_whole_steps(sequence: dict) -> None:
 def test_timeline_row(size: int, register: tuple[int, str]) -> None:
     offset, column = register
     rows = TIMELINE[size,]
-    chip = Chip("cs1")
+    chip = new_chip()
     chip.write(SIZE, size)
     origin = 0
     for row in rows:
@@ -148,7 +169,7 @@ def test_timeline_row(size: int, register: tuple[int, str]) -> None:
 
 
 def check_before_start(size: int, rows: list, row: dict, register: tuple[int, str]) -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     chip.write(SIZE, size)
     if row["run"] == "2":
         chip.write(CTRL, 1)
@@ -179,7 +200,7 @@ def test_the_recorded_data_is_complete() -> None:
 
 
 def test_reset_values() -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     assert [chip.read(each) for each in (CTRL, STATUS, SIZE, PERF)] == [0, 0, 8, 0]
     chip, _, _ = start(9)
     chip.step(100)
@@ -188,7 +209,7 @@ def test_reset_values() -> None:
 
 
 def test_ctrl_and_size_store_all_bits() -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     for value in (0xFFFF_FFFE, 0xA5A5_5A5A, 2, 0):
         chip.write(CTRL, value)
         assert chip.read(CTRL) == value
@@ -200,7 +221,7 @@ def test_every_offset_reads_what_the_table_says() -> None:
     chip, a, b = start(8)
     chip.step(600)
     result = a @ b % WORD
-    for offset in range(0x1000):
+    for offset in own_offsets():
         if 0x500 <= offset < 0x600:
             expected = int(result.flat[(offset - 0x500) // 4])  # the low two bits are ignored
         else:
@@ -212,7 +233,7 @@ def test_writes_that_do_nothing() -> None:
     chip, a, b = start(8)
     chip.step(600)
     writable = {CTRL, SIZE, *range(0x100, 0x200), *range(0x300, 0x400)}
-    for offset in set(range(0x1000)) - writable:
+    for offset in set(own_offsets()) - writable:
         chip.write(offset, 0x5A5A_5A5B)
     assert [chip.read(each) for each in (CTRL, STATUS, SIZE, PERF)] == [0, 0, 8, 512]
     np.testing.assert_array_equal(read_window(chip), a @ b % WORD)
@@ -223,7 +244,7 @@ def test_writes_that_do_nothing() -> None:
 
 @pytest.mark.parametrize("upper", [0x1000, 0x1000_0000, 0xFFFF_F000])
 def test_address_bits_above_11_are_ignored(upper: int) -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     for offset, value in ((SIZE, 1), (A, 3), (B, 5), (CTRL, 1)):
         chip.write(upper + offset, value)
     chip.step(10)
@@ -231,7 +252,7 @@ def test_address_bits_above_11_are_ignored(upper: int) -> None:
 
 
 def test_windows_ignore_the_low_two_address_bits_when_written() -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     chip.write(SIZE, 1)
     chip.write(A + 3, 3)
     chip.write(B + 1, 5)
@@ -270,7 +291,7 @@ def test_product_modulo_2_to_32(size: int) -> None:
 def test_signed_bytes_give_exact_products() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.integers(-128, 128, (2, 8, 8))
-    chip = Chip("cs1")
+    chip = new_chip()
     for place in range(64):
         chip.write(A + 4 * place, int(a.flat[place]))
         chip.write(B + 4 * place, int(b.flat[place]))
@@ -286,7 +307,7 @@ def test_signed_bytes_give_exact_products() -> None:
 def test_every_clock_of_a_run(size: int) -> None:
     multiplies = size**3
     for offset in (CTRL, STATUS, PERF):
-        chip = Chip("cs1")
+        chip = new_chip()
         chip.write(SIZE, size)
         chip.write(CTRL, 0xFF01)
         for clock in range(1, multiplies + 8):
@@ -337,7 +358,7 @@ def test_a_multiply_uses_the_operands_of_its_clock(size: int) -> None:
 def test_polling_status_usually_misses_the_end(size: int) -> None:
     ended = 0
     for first in range(5, 18):  # a published-style loop reads STATUS every 13 clocks
-        chip = Chip("cs1")
+        chip = new_chip()
         chip.write(SIZE, size)
         chip.write(CTRL, 1)
         chip.step(first - 1)
@@ -351,7 +372,7 @@ def test_polling_status_usually_misses_the_end(size: int) -> None:
 
 @pytest.mark.parametrize("value", [2, 0xFFFF_FFFE, 0x100])
 def test_ctrl_without_bit_0_starts_nothing(value: int) -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     chip.write(CTRL, value)
     for _ in range(20):
         assert (chip.read(STATUS), chip.read(CTRL), chip.read(PERF)) == (0, value, 0)
@@ -518,7 +539,7 @@ def random_step(rng: random.Random, engine: ReferenceEngine) -> int:
 @pytest.mark.parametrize("seed", range(150))
 def test_random_sequence(seed: int) -> None:
     rng = random.Random(seed)
-    chip, engine, clock = Chip("cs1"), ReferenceEngine(), 0
+    chip, engine, clock = new_chip(), ReferenceEngine(), 0
     chip.reset(rng.randrange(1, 4))
     for position in range(150):
         kind = rng.choices("wrsx", (50, 40, 20, 1))[0]
@@ -572,7 +593,7 @@ def test_the_reference_model_agrees_with_the_recorded_hardware() -> None:
 
 
 def test_first_reset_takes_no_time() -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     assert chip.clock == 0
     chip.reset(0)
     chip.step(0)
@@ -583,21 +604,21 @@ def test_first_reset_takes_no_time() -> None:
     chip.reset(0)
     chip.step(0)
     assert chip.clock == 2
-    late = Chip("cs1")
+    late = new_chip()
     late.step()
     late.reset()
     assert late.clock == 2
 
 
 def test_chips_are_independent() -> None:
-    one, other = Chip("cs1"), Chip("cs1")
+    one, other = new_chip(), new_chip()
     one.write(SIZE, 3)
     assert (one.clock, other.clock) == (1, 0)
     assert (one.read(SIZE), other.read(SIZE)) == (3, 8)
 
 
 def test_numbers_of_other_types() -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     chip.write(np.int64(SIZE), np.uint32(WORD - 1))
     assert chip.read(np.uint16(SIZE)) == WORD - 1
     chip.write(SIZE, -(2**31))
@@ -626,7 +647,7 @@ def test_numbers_of_other_types() -> None:
     ],
 )
 def test_arguments_are_checked(call: str, arguments: tuple, error: type, sentence: str) -> None:
-    chip = Chip("cs1")
+    chip = new_chip()
     chip.step(4)
     with pytest.raises(error) as caught:
         getattr(chip, call)(*arguments)

@@ -131,8 +131,10 @@ typedef enum {
 #define CSC_CS2_HEADER_TARGET_PARAM 2, 30, 2, 0  // the same for TARGET with TARGET_STRIDE
 
 // FENCE: nothing behind it is dispatched before all engines are idle
+#define CSC_CS2_FENCE_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 // NOP: does nothing
+#define CSC_CS2_NOP_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 // COPY: rows of bytes from one place to another
 #define CSC_CS2_COPY_FLAGS 3, 0, 16, 0  // sum of dma_flag
@@ -145,6 +147,7 @@ typedef enum {
 #define CSC_CS2_COPY_ROW_BYTES 10, 0, 32, 0  // bytes of a row
 #define CSC_CS2_COPY_INDEX 11, 0, 32, 0  // GATHER: address of int32 [ROWS], SRAM, aligned to 4
 #define CSC_CS2_COPY_INDEX_LIMIT 12, 0, 32, 0  // GATHER: rows of the table
+#define CSC_CS2_COPY_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0x0u, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 // GEMM: C = requantized A B^T over tiles, for every batch
 #define CSC_CS2_GEMM_FLAGS 3, 0, 12, 0  // sum of gemm_flag
@@ -168,10 +171,12 @@ typedef enum {
 #define CSC_CS2_GEMM_C_BATCH 14, 0, 16, 0  // the same of C
 #define CSC_CS2_GEMM_RECIP_BATCH 14, 16, 16, 0  // the same of RECIP
 #define CSC_CS2_GEMM_RECIP 15, 0, 32, 0  // CONTEXT: reciprocals, a line per row of tiles
+#define CSC_CS2_GEMM_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu}  // bits of its words
 
 // BLOCK_TABLE: load the table of the block engine: 1,024 entries
 #define CSC_CS2_BLOCK_TABLE_FLAGS 3, 0, 16, 0  // 1: entries are int16, else int8
 #define CSC_CS2_BLOCK_TABLE_A 5, 0, 32, 0  // table, aligned to 64
+#define CSC_CS2_BLOCK_TABLE_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0x0u, 0xFFFFFFFFu, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 // GEOMETRY: set the window of CONV and DEPTHWISE
 #define CSC_CS2_GEOMETRY_IN_WIDTH 3, 0, 16, 0  // pixels of a row of the image
@@ -185,6 +190,7 @@ typedef enum {
 #define CSC_CS2_GEOMETRY_PAD_LEFT 6, 0, 8, 0  // pixels of padding before a row, below KERNEL_WIDTH
 #define CSC_CS2_GEOMETRY_PAD_TOP 6, 8, 8, 0  // rows of padding above the image, below KERNEL_HEIGHT
 #define CSC_CS2_GEOMETRY_PAD_VALUE 6, 16, 8, 1  // value of padding: the zero point of the image
+#define CSC_CS2_GEOMETRY_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFu, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 // NORM: layernorm of rows, one or two outputs
 #define CSC_CS2_NORM_FLAGS 3, 0, 16, 0  // sum of norm_flag
@@ -205,6 +211,7 @@ typedef enum {
 #define CSC_CS2_NORM_ZERO_B 14, 0, 32, 1  // added to output b; within +-32768
 #define CSC_CS2_NORM_X_ROW 15, 0, 16, 0  // lines from a row of tiles of X to the next
 #define CSC_CS2_NORM_OUT_A_ROW 15, 16, 16, 0  // lines from a row of tiles of OUT_A to the next
+#define CSC_CS2_NORM_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x3FFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu}  // bits of its words
 
 // ADD: residual add of int16 tiles
 #define CSC_CS2_ADD_ROWS 4, 0, 16, 0  // rows
@@ -219,6 +226,7 @@ typedef enum {
 #define CSC_CS2_ADD_OUT_ROW 10, 16, 16, 0  // lines from a row of tiles of OUT to the next
 #define CSC_CS2_ADD_X_ROW 11, 0, 16, 0  // the same of X
 #define CSC_CS2_ADD_Y_ROW 11, 16, 16, 0  // the same of Y
+#define CSC_CS2_ADD_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x3Fu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 // MUL: elementwise product with requantization
 #define CSC_CS2_MUL_FLAGS 3, 0, 16, 0  // sum of element_flag
@@ -236,6 +244,7 @@ typedef enum {
 #define CSC_CS2_MUL_ZERO_X 12, 0, 32, 1  // subtracted from X; within +-32768
 #define CSC_CS2_MUL_ZERO_Y 13, 0, 32, 1  // subtracted from Y; within +-32768
 #define CSC_CS2_MUL_ZERO_POINT 14, 0, 32, 1  // added to the result; within +-32768
+#define CSC_CS2_MUL_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0x3Fu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u}  // bits of its words
 
 // SOFTMAX: 8-bit exponentials of int32 scores and the reciprocal of their sum
 #define CSC_CS2_SOFTMAX_FLAGS 3, 0, 16, 0  // sum of softmax_flag
@@ -253,6 +262,7 @@ typedef enum {
 #define CSC_CS2_SOFTMAX_OUT_ROW 11, 16, 16, 0  // the same of OUT
 #define CSC_CS2_SOFTMAX_X_BATCH 12, 0, 16, 0  // lines from batch to batch of X
 #define CSC_CS2_SOFTMAX_OUT_BATCH 12, 16, 16, 0  // the same of OUT
+#define CSC_CS2_SOFTMAX_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 // LOOKUP: elementwise table of 1,024 entries
 #define CSC_CS2_LOOKUP_FLAGS 3, 0, 16, 0  // sum of element_flag; Y_INT16 unused
@@ -266,6 +276,7 @@ typedef enum {
 #define CSC_CS2_LOOKUP_OUT_ROW 10, 16, 16, 0  // lines from a row of tiles of OUT to the next
 #define CSC_CS2_LOOKUP_X_ROW 11, 0, 16, 0  // the same of X
 #define CSC_CS2_LOOKUP_ZERO_POINT 14, 0, 32, 1  // added to the index; within +-32768
+#define CSC_CS2_LOOKUP_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0xFFFFFFFFu, 0xFFFFu, 0x3Fu, 0xFFFFFFFFu, 0xFFFFu, 0x0u, 0x0u, 0xFFFFFFFFu, 0x0u}  // bits of its words
 
 // POOL: first row or mean of rows, into row 0 of a row of tiles
 #define CSC_CS2_POOL_FLAGS 3, 0, 16, 0  // sum of pool_flag
@@ -279,6 +290,7 @@ typedef enum {
 #define CSC_CS2_POOL_X_ROW 11, 0, 16, 0  // lines from a row of tiles of X to the next
 #define CSC_CS2_POOL_ZERO_X 12, 0, 32, 1  // subtracted from X; within +-32768
 #define CSC_CS2_POOL_ZERO_POINT 14, 0, 32, 1  // added to the result; within +-32768
+#define CSC_CS2_POOL_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0xFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0x3Fu, 0xFFFFu, 0xFFFFu, 0xFFFFFFFFu, 0x0u, 0xFFFFFFFFu, 0x0u}  // bits of its words
 
 // EMBED: sum of scaled word rows, positions and types
 #define CSC_CS2_EMBED_FLAGS 3, 0, 16, 0  // sum of embed_flag
@@ -296,10 +308,12 @@ typedef enum {
 #define CSC_CS2_EMBED_X_ROW 12, 0, 16, 0  // lines from a row of tiles of X to the next
 #define CSC_CS2_EMBED_Y_ROW 12, 16, 16, 0  // the same of Y
 #define CSC_CS2_EMBED_OUT_ROW 13, 0, 16, 0  // the same of OUT
+#define CSC_CS2_EMBED_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x1FFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0x0u, 0x0u}  // bits of its words
 
 // VECTOR_TABLE: load the table of the vector engine: 1,024 entries
 #define CSC_CS2_VECTOR_TABLE_FLAGS 3, 0, 16, 0  // 1: entries are int16, else int8
 #define CSC_CS2_VECTOR_TABLE_X 5, 0, 32, 0  // table, aligned to 64
+#define CSC_CS2_VECTOR_TABLE_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFu, 0x0u, 0xFFFFFFFFu, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 // TRANSPOSE: OUT[c][r] = X[r][c], int8 tiles
 #define CSC_CS2_TRANSPOSE_ROWS 4, 0, 16, 0  // rows of X
@@ -309,5 +323,6 @@ typedef enum {
 #define CSC_CS2_TRANSPOSE_COLUMNS 10, 0, 16, 0  // columns of X
 #define CSC_CS2_TRANSPOSE_OUT_ROW 10, 16, 16, 0  // lines from a row of tiles of OUT to the next
 #define CSC_CS2_TRANSPOSE_X_ROW 11, 0, 16, 0  // the same of X
+#define CSC_CS2_TRANSPOSE_USED {0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0xFFFFFFFFu, 0xFFFFFFFFu, 0x0u, 0xFFFFFFFFu, 0x0u, 0x0u, 0xFFFFFFFFu, 0xFFFFu, 0x0u, 0x0u, 0x0u, 0x0u}  // bits of its words
 
 #endif

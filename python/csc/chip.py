@@ -1,36 +1,26 @@
-"""The chip's block engine at register and clock level.
+"""The chips at register and clock level.
 
 What the registers do, and when, is described in CHIP.md.
 """
 
 from __future__ import annotations
 
-from operator import index
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
+from csc._checks import check_int as _check_int
+from csc._cs2 import ChipFaults, ChipTotals, Cs2Part, Event, Parameters, Run
 from csc._csc import ffi, lib
 
-_KNOWN = ("cs1",)
+__all__ = ["Chip", "ChipFaults", "ChipTotals", "Event", "Parameters", "Run"]
+
+_KNOWN = ("cs1", "cs2")
 _OFFSET_MAX = 2**32 - 1
 _VALUE_MIN, _VALUE_MAX = -(2**31), 2**32 - 1
 _CLOCKS_MAX = 2**63 - 1
 
 
-def _check_int(name: str, value: SupportsIndex, low: int, high: int) -> int:
-    """Return `value` as an int within low..high, or say in one sentence what is wrong."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}.") from None
-    if not low <= number <= high:
-        raise ValueError(f"{name} must be between {low} and {high}, got {number}.")
-    return number
-
-
-class Chip:
-    """One block engine, driven one bus access or one clock at a time.
+class Chip(Cs2Part):
+    """One chip, driven one bus access or one clock at a time.
 
     A read or a write takes exactly one clock; nothing else makes time pass except `step` and
     `reset`. Offsets count from the base address of the engine.
@@ -48,20 +38,36 @@ class Chip:
     9
     """
 
-    def __init__(self, name: str = "cs1") -> None:
+    def __init__(
+        self, name: str = "cs1", *, external: Any = 0, **parameters: SupportsIndex
+    ) -> None:
         """Power up the chip called `name`.
 
+        Args:
+            name: "cs1", or "cs2", which has the registers of CS1 and a queue of commands.
+            external: CS2's external memory: a number of bytes, bytes, which are copied, or a
+                buffer, such as a bytearray or an array of uint8, which stays the caller's.
+            **parameters: of another CS2 than the published one: sram_bytes, array (products a
+                clock), lanes, ext_bytes_per_clock, ext_latency, ext_burst.
+
         Raises:
-            ValueError: there is no model of that name.
+            ValueError: there is no model of that name, or none with such a parameter.
 
         """
         if name not in _KNOWN:
             known = ", ".join(repr(each) for each in _KNOWN)
             raise ValueError(f"There is no chip called {name!r}; the known chips are: {known}.")
         self.name = name
-        self._memory = ffi.new("uint64_t[]", (lib.csc_sim_cs1_sizeof() + 7) // 8)
-        self._sim = ffi.cast("csc_sim_cs1_t *", self._memory)
-        lib.csc_sim_cs1_init(self._sim)
+        if name == "cs2":
+            self._power_up_cs2(external, parameters)
+        else:
+            if parameters or not (isinstance(external, int) and external == 0):
+                raise TypeError("CS1 has no parameters and no external memory.")
+            self._memory = ffi.new("uint64_t[]", (lib.csc_sim_cs1_sizeof() + 7) // 8)
+            self._sim = ffi.cast("csc_sim_cs1_t *", self._memory)
+            lib.csc_sim_cs1_init(self._sim)
+        actions = ("read", "write", "step", "reset", "clock", "irq")
+        self._call = {each: getattr(lib, f"csc_sim_{name}_{each}") for each in actions}
 
     def __repr__(self) -> str:
         """Return name and time, for people."""
@@ -77,7 +83,7 @@ class Chip:
         """
         place = _check_int("offset", offset, 0, _OFFSET_MAX)
         word = _check_int("value", value, _VALUE_MIN, _VALUE_MAX) & _VALUE_MAX
-        lib.csc_sim_cs1_write(self._sim, place, word)
+        self._call["write"](self._sim, place, word)
 
     def read(self, offset: SupportsIndex) -> int:
         """Pass one clock and return what a read in that clock sees, 0 to 2**32 - 1.
@@ -87,11 +93,11 @@ class Chip:
 
         """
         place = _check_int("offset", offset, 0, _OFFSET_MAX)
-        return int(lib.csc_sim_cs1_read(self._sim, place))
+        return int(self._call["read"](self._sim, place))
 
     def step(self, clocks: SupportsIndex = 1) -> None:
         """Pass `clocks` clocks with an idle bus."""
-        lib.csc_sim_cs1_step(self._sim, _check_int("clocks", clocks, 0, _CLOCKS_MAX))
+        self._call["step"](self._sim, _check_int("clocks", clocks, 0, _CLOCKS_MAX))
 
     def reset(self, clocks: SupportsIndex = 1) -> None:
         """Hold reset for `clocks` clocks; the contents of A, B and C survive.
@@ -99,14 +105,14 @@ class Chip:
         Clock 0 is the first clock after the first reset: a first reset that comes before anything
         else takes no time, every later one advances `clock`.
         """
-        lib.csc_sim_cs1_reset(self._sim, _check_int("clocks", clocks, 0, _CLOCKS_MAX))
+        self._call["reset"](self._sim, _check_int("clocks", clocks, 0, _CLOCKS_MAX))
 
     @property
     def clock(self) -> int:
         """The number of the current clock, 0 at power-up."""
-        return int(lib.csc_sim_cs1_clock(self._sim))
+        return int(self._call["clock"](self._sim))
 
     @property
     def irq(self) -> bool:
-        """Whether the interrupt output is high in the current clock."""
-        return bool(lib.csc_sim_cs1_irq(self._sim))
+        """Whether the interrupt output of CS1's engine is high in the current clock."""
+        return bool(self._call["irq"](self._sim) & 1)

@@ -20,7 +20,17 @@ class ArenaError(CscError, ValueError):
 
 
 class ChipError(CscError, RuntimeError):
-    """A chip did not answer or its bus failed."""
+    """A chip did not answer, its bus failed, or it refused a command.
+
+    Of a command that CS2 refused or did not complete, `cause` and `engine` are names of CHIP.md's
+    tables, `command` is its number, `tag` its tag, and `info` depends on the cause.
+    """
+
+    cause: str | None = None
+    engine: str | None = None
+    command: int | None = None
+    tag: int | None = None
+    info: int | None = None
 
 
 class DeviceError(CscError, RuntimeError):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
+from csc._checks import check_int as _check_int
 from csc._csc import ffi, lib
-from csc.chip import _check_int
 from csc.errors import InputError
 
 _CHIPS = ("cs1",)

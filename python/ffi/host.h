@@ -8,6 +8,7 @@
 #include "cs1.h"
 #include "cs1_bus.h"
 #include "cs1_regs.h"
+#include "cs2_regs.h"
 #include "csc.h"
 #include "csc_sim.h"
 

@@ -31,6 +31,14 @@ def c_fields(prefix: str, fields: dict[str, records.Field]) -> list[str]:
     return lines
 
 
+def used_bits(fields: dict[str, records.Field]) -> str:
+    """Return a C initializer: for each word of a command the bits that belong to a field."""
+    words = [0] * 16
+    for field in [*records.HEADER.values(), *fields.values()]:
+        words[field[0]] |= ((1 << width(field)[0]) - 1) << field[1]
+    return "{" + ", ".join(f"0x{word:X}u" for word in words) + "}"
+
+
 def c_header() -> str:
     """Return the text of cs2_commands.h."""
     lines = [f"// {NOTE}", "// A field macro is four numbers: word, lowest bit, bits, signed.", ""]
@@ -43,6 +51,7 @@ def c_header() -> str:
     lines += ["", *c_fields("HEADER", records.HEADER)]
     for name, (_, _, meaning, fields) in records.COMMANDS.items():
         lines += ["", f"// {name}: {meaning}", *c_fields(name, fields)]
+        lines.append(f"#define CSC_CS2_{name}_USED {used_bits(fields)}  // bits of its words")
     return "\n".join([*lines, "", "#endif", ""])
 
 
