@@ -17,7 +17,9 @@ typedef struct {
   csc_image_t *image;
   csc_backend_t backend;
   const csc_cs1_t *engine;  // its counters; null where the CPU does all
-  uint32_t counter_hz;      // 0: unknown
+  uint8_t *sram;  // memory in which a chip runs plans, the fastest for arenas; may be null
+  uint32_t sram_bytes;
+  uint32_t counter_hz;  // 0: unknown
   const uint32_t *stack_low;
   const uint32_t *stack_high;
 
@@ -27,8 +29,11 @@ typedef struct {
   void (*write)(void *ctx, uint8_t byte);
   uint64_t (*clocks)(void *ctx);  // null: no counter
   void (*restart)(void *ctx);
-  // Tells whoever watches the bus that op word / 2 begins (even) or has ended (odd); may be null.
+  // Tells whoever watches the bus that op word / 2 begins (even) or has ended (odd), or a run by
+  // plan where word / 2 is CSC_NONE / 2; may be null.
   void (*mark)(void *ctx, uint32_t word);
+  // With `sram`: memory that is free while a plan runs, for what the chip stores outside it.
+  void (*give_store)(void *ctx, uint8_t *first, uint32_t bytes);
 } csc_board_t;
 
 // Each board's board.c: switches on UART and counter, fills *board.

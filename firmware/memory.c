@@ -1,8 +1,16 @@
 #include "memory.h"
 
-uint64_t csc_work_bytes(const csc_model_t *model) {
+uint64_t csc_arena_room(const csc_model_t *model, int runs_plans) {
+  uint64_t bytes = csc_arena_bytes(model);
+  if (runs_plans && model->plan && model->plan->store_bytes > bytes) {
+    bytes = model->plan->store_bytes;
+  }
+  return CSC_UP_ALIGN(bytes);
+}
+
+uint64_t csc_work_bytes(const csc_model_t *model, int runs_plans) {
   uint64_t records = (uint64_t)model->header->op_count * sizeof(csc_frame_op_clocks_t);
-  return CSC_UP_ALIGN((uint64_t)csc_arena_bytes(model)) + CSC_UP_ALIGN(records);
+  return csc_arena_room(model, runs_plans) + CSC_UP_ALIGN(records);
 }
 
 csc_piece_t csc_find_room(csc_image_t *image, uint64_t bytes, csc_piece_t taken) {

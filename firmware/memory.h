@@ -13,8 +13,12 @@ typedef struct {
   uint32_t bytes;
 } csc_piece_t;
 
-// Bytes of arena, rounded up, and op records.
-uint64_t csc_work_bytes(const csc_model_t *model);
+// Bytes of the arena, rounded up. With `runs_plans` the chip of the board stores the model's plan's
+// results in its place.
+uint64_t csc_arena_room(const csc_model_t *model, int runs_plans);
+
+// The same and op records.
+uint64_t csc_work_bytes(const csc_model_t *model, int runs_plans);
 
 // The first `bytes` bytes of the first region of RAM with room for them behind `taken`, should
 // that lie in it. Without room first is null and bytes the most that would have fit.

@@ -83,6 +83,7 @@ static csc_outcome_t on_identify(csc_server_t *server, uint32_t data_bytes) {
   for (uint32_t i = 0; i < sizeof identity.board; i++) identity.board[i] = board->image->board[i];
   if (board->clocks) identity.features |= CSC_FRAME_FEATURE_CLOCKS;
   if (board->engine) identity.features |= CSC_FRAME_FEATURE_ENGINE;
+  if (board->sram) identity.features |= CSC_FRAME_FEATURE_PLANS;
   if (board->image->model_bytes) identity.features |= CSC_FRAME_FEATURE_EMBEDDED;
   return send_record(server, &identity, sizeof identity);
 }
@@ -113,9 +114,11 @@ static void drop_model(csc_server_t *server) {
 
 // The model has been checked; `work` has room for arena and records.
 static csc_outcome_t use_model(csc_server_t *server, csc_frame_source_t source, uint8_t *work) {
-  server->arena = work;
-  work += CSC_UP_ALIGN((uint64_t)csc_arena_bytes(&server->model));
-  server->records = (void *)work;
+  const csc_board_t *board = &server->board;
+  uint64_t room = csc_arena_room(&server->model, board->sram != NULL);
+  server->work = work;
+  server->records = (void *)(work + room);
+  if (board->give_store) board->give_store(board->ctx, work, (uint32_t)room);
   server->state = CSC_FRAME_STATE_READY;
   server->source = source;
   return on_describe(server, 0);
@@ -131,7 +134,7 @@ static csc_outcome_t on_use_embedded(csc_server_t *server, uint32_t data_bytes) 
   if (csc_load_model(&server->model, blob, image->model_bytes, &error)) {
     return runtime_error(&error);
   }
-  uint64_t needed = csc_work_bytes(&server->model);
+  uint64_t needed = csc_work_bytes(&server->model, server->board.sram != NULL);
   uint8_t *work = (uint8_t *)(uintptr_t)image->work_address;
   if (image->work_bytes < needed || (uintptr_t)work % CSC_ALIGN) {
     return bad(CSC_FRAME_STATUS_ROOM, needed, image->work_bytes);
@@ -176,7 +179,7 @@ static csc_outcome_t on_load_end(csc_server_t *server, uint32_t data_bytes) {
   drop_model(server);
   csc_error_t error = {0};
   if (csc_load_model(&server->model, blob.first, blob.bytes, &error)) return runtime_error(&error);
-  uint64_t needed = csc_work_bytes(&server->model);
+  uint64_t needed = csc_work_bytes(&server->model, server->board.sram != NULL);
   csc_piece_t work = csc_find_room(server->board.image, needed, blob);
   if (!work.first) return bad(CSC_FRAME_STATUS_ROOM, needed, work.bytes);
   return use_model(server, CSC_FRAME_SOURCE_WIRE, work.first);
@@ -198,12 +201,25 @@ static csc_job_t job_of(const csc_server_t *server, const csc_hook_t *hook) {
   csc_job_t job = {
       .model = &server->model,
       .arena = server->arena,
-      .arena_bytes = csc_arena_bytes(&server->model),
+      .arena_bytes = server->arena_bytes,
       .length = server->length,
       .backend = &server->board.backend,
       .hook = hook,
   };
   return job;
+}
+
+// The arena of the coming run: the chip's SRAM where its plan or the arena fits, else the work
+// memory.
+static void choose_arena(csc_server_t *server) {
+  const csc_board_t *board = &server->board;
+  server->arena = board->sram;
+  server->arena_bytes = board->sram_bytes;
+  const csc_job_t job = job_of(server, NULL);
+  if (board->sram && csc_plan_state(&job) == CSC_PLAN_USED) return;
+  if (board->sram && csc_arena_bytes(&server->model) <= board->sram_bytes) return;
+  server->arena = server->work;
+  server->arena_bytes = csc_arena_bytes(&server->model);
 }
 
 static csc_outcome_t on_start(csc_server_t *server, uint32_t data_bytes) {
@@ -212,6 +228,7 @@ static csc_outcome_t on_start(csc_server_t *server, uint32_t data_bytes) {
   memcpy(&request, server->request.body, sizeof request);
   server->length = request.length;
   server->state = CSC_FRAME_STATE_READY;
+  choose_arena(server);
   const csc_job_t job = job_of(server, NULL);
   csc_error_t error = {0};
   if (csc_start(&job, &error)) return runtime_error(&error);
@@ -265,6 +282,7 @@ static void on_op(void *ctx, const csc_call_t *call, int done) {
   }
   uint64_t clocks = board->clocks ? board->clocks(board->ctx) : 0;
   if (board->mark) board->mark(board->ctx, 2 * call->index + 1);
+  if (!call->op) return;  // a plan: the ops' own figures stay 0
   csc_counters_t now = count(server);
   csc_frame_op_clocks_t *record = &server->records[call->index];
   record->clocks = clocks - server->before.clocks;
@@ -272,7 +290,6 @@ static void on_op(void *ctx, const csc_call_t *call, int done) {
   record->blocks = (uint32_t)(now.blocks - server->before.blocks);
   record->bus_reads = (uint32_t)(now.reads - server->before.reads);
   record->bus_writes = (uint32_t)(now.writes - server->before.writes);
-  record->reserved = 0;
 }
 
 static csc_outcome_t on_run(csc_server_t *server, uint32_t data_bytes) {
@@ -281,9 +298,11 @@ static csc_outcome_t on_run(csc_server_t *server, uint32_t data_bytes) {
   const csc_job_t job = job_of(server, &hook);
   csc_error_t error = {0};
   server->state = CSC_FRAME_STATE_READY;
+  memset(server->records, 0, server->model.header->op_count * sizeof *server->records);
+  csc_frame_ran_t ran = {.plan = (uint32_t)csc_plan_state(&job)};
   uint64_t begin = count(server).clocks;
   if (csc_run(&job, &error)) return runtime_error(&error);
-  csc_frame_ran_t ran = {count(server).clocks - begin};
+  ran.clocks = count(server).clocks - begin;
   server->state = CSC_FRAME_STATE_DONE;
   return send_record(server, &ran, sizeof ran);
 }

@@ -19,9 +19,11 @@ typedef struct {
   csc_frame_state_t state;
   csc_frame_source_t source;
 
-  csc_model_t model;  // READY and later
-  uint8_t *arena;
+  csc_model_t model;               // READY and later
+  uint8_t *work;                   // memory for an arena
   csc_frame_op_clocks_t *records;  // [op_count]
+  uint8_t *arena;                  // STARTED and later: the one in use
+  size_t arena_bytes;
   uint32_t length;
   csc_counters_t before;
 

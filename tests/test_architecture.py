@@ -23,18 +23,22 @@ C_ARROWS = {
     "cruntime/src": {"csc.h", "csc_crc.h", "csc_crc_table.h"} | MEMORY,
     "cruntime/backend": {"csc.h", "kernels.h", "fixed.h"} | MEMORY,
     "cruntime/backend/cs1.h": {"cs1_driver.h"},
+    "cruntime/backend/cs2.h": {"cs1_driver.h", "cs2_driver.h"},
+    "cruntime/backend/cs2.c": {"cs2_commands.h"},
     "cruntime/backend/avx2.c": {"string.h", "immintrin.h"},
-    "cruntime/chip": {"cs1_regs.h"},
+    "cruntime/chip": {"cs1_regs.h", "cs2_regs.h"},
     "cruntime/sim": {"cs1_regs.h", "csc_sim.h", "string.h"},
     "firmware": {"csc.h", "csc_crc.h", "csc_frames.h", "cs1_driver.h"} | MEMORY,
     "firmware/gen": set(),
     "firmware/uart": set(),
     "firmware/arch": {"board.h", "image.h"},
+    "firmware/chip": {"board.h", "image.h", "clocks.h", "cs1_regs.h"},
     "firmware/bench": {"clocks.h", "cs1_driver.h", "cs1_regs.h"},
     "firmware/boards": {
         *("board.h", "image.h", "clocks.h", "cmsdk.h", "restart.h", "systick.h"),
     },
-    "firmware/boards/cs1": {"board.h", "image.h", "clocks.h", "cs1.h", "cs1_regs.h"},
+    "firmware/boards/cs1": {"board.h", "image.h", "compactscale.h", "cs1.h"},
+    "firmware/boards/cs2": {"board.h", "image.h", "compactscale.h", "cs2.h", "cs2_regs.h"},
 }
 
 # Python package -> packages it may import beside the standard library and itself.

@@ -98,11 +98,12 @@ def test_fuzzed_loader_never_misbehaves(tmp_path):
 @pytest.fixture(scope="session")
 def integer_only(tmp_path_factory):
     """Runtime, driver and backends, compiled so that any float is an error."""
-    return build("integer-only", "csc_cs1", tmp_path_factory.mktemp("integer"))
+    return build("integer-only", "csc_cs2", tmp_path_factory.mktemp("integer"))
 
 
 def symbols(folder):
-    printed = run("nm", folder / "libcsc_runtime.a", folder / "libcsc_cs1.a")
+    names = ("runtime", "cs1", "cs2")
+    printed = run("nm", *(folder / f"libcsc_{name}.a" for name in names))
     lines = [line.split() for line in printed.splitlines() if line and not line.endswith(":")]
     return [(parts[-2], parts[-1]) for parts in lines]
 

@@ -425,7 +425,7 @@ static const csc_kernel_table_t avx2 = {
 };
 
 int csc_avx2_backend(csc_backend_t *backend) {
-  csc_backend_t filled = {(void *)(uintptr_t)&avx2, csc_ops_run};
+  csc_backend_t filled = {.ctx = (void *)(uintptr_t)&avx2, .run_op = csc_ops_run};
   *backend = filled;
   return 1;
 }

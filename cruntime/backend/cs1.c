@@ -42,6 +42,6 @@ csc_backend_t csc_cs1_backend(csc_kernel_table_t *kernels, csc_cs1_t *driver) {
   kernels->blocks_s16 = blocks_s16;
   kernels->nt_s8 = nt_s8;
   kernels->nn_u8s8 = nn_u8s8;
-  csc_backend_t backend = {kernels, csc_ops_run};
+  csc_backend_t backend = {.ctx = kernels, .run_op = csc_ops_run};
   return backend;
 }

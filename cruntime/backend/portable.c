@@ -41,6 +41,6 @@ csc_kernel_table_t csc_portable_kernels(void) { return portable; }
 
 csc_backend_t csc_portable_backend(void) {
   // csc_ops_run only reads its context; the cast lets one signature serve all backends.
-  csc_backend_t backend = {(void *)(uintptr_t)&portable, csc_ops_run};
+  csc_backend_t backend = {.ctx = (void *)(uintptr_t)&portable, .run_op = csc_ops_run};
   return backend;
 }

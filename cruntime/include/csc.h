@@ -49,8 +49,10 @@ typedef enum {
   CSC_ERR_LENGTH,        // need: largest length; have: length given
   CSC_ERR_TOKEN,         // index: op; item: token position; need: rows of the table; have: the id
   CSC_ERR_BUS,           // index: op; the chip's bus reported an error
-  CSC_ERR_CHIP_TIMEOUT,  // index: op; the chip did not finish within its limit
-  CSC_ERR_CHIP_EARLY,    // index: op; the chip ended a run before its results were there
+  CSC_ERR_CHIP_TIMEOUT,  // index: op; item: command, or CSC_NONE; the chip did not finish in time
+  CSC_ERR_CHIP_EARLY,    // index: op, or CSC_NONE; a run ended before its results were there
+  CSC_ERR_CHIP_COMMAND,  // index: op; item: command; need: cause (csc_cs2_cause_t); have: its info
+  CSC_ERR_PLAN,          // item: byte offset of the bad field in the plan's record
 } csc_status_t;
 
 // What went wrong and where; fields a status does not name are 0. Filled only on failure.
@@ -69,8 +71,10 @@ typedef struct {
   const csc_blob_tensor_t *tensors;  // [header->tensor_count]
   const char *strings;               // names, see csc_name
   const char *metadata;              // JSON, [metadata_bytes], padded with zero bytes
-  const uint8_t *weights;            // start of the WEIGHTS section
+  const uint8_t *weights;            // start of the WEIGHTS section, [weights_bytes]
+  const csc_blob_plan_t *plan;       // commands for one chip, which follow it; null without
   uint32_t metadata_bytes;
+  uint32_t weights_bytes;
 } csc_model_t;
 
 // One op as a backend sees it.
@@ -82,28 +86,48 @@ typedef struct {
   uint32_t length;  // T of this run
 } csc_call_t;
 
+// Whether a run follows the blob's plan, and if not, why: then it walks the ops.
+typedef enum {
+  CSC_PLAN_NONE = 0,  // the blob has no plan
+  CSC_PLAN_USED,      // the chip runs the plan
+  CSC_PLAN_BACKEND,   // the backend has no chip that runs plans
+  CSC_PLAN_CHIP,      // the plan is for another chip, or another version of it
+  CSC_PLAN_LENGTH,    // the run is longer than the plan
+  CSC_PLAN_SRAM,      // the plan needs more SRAM than the chip has
+  CSC_PLAN_ARENA,     // the arena is not the chip's SRAM, or not as much of it as the plan needs
+  CSC_PLAN_BLOB,      // the blob does not lie in the chip's external memory
+  CSC_PLAN_STORE,     // no external memory is left for what the plan stores there
+} csc_plan_state_t;
+
+typedef struct csc_job csc_job_t;
+
 // Executes ops. `run_op` gets checked operands only; on failure it fills *error and returns its
 // status. A backend gives the bits of SPEC.md or an error, never anything else.
+// A backend whose chip runs whole plans has two functions more: `plan_state` tells whether it would
+// run the plan of the job's model, which has one long enough, and `run_plan` does.
 typedef struct {
   void *ctx;
   csc_status_t (*run_op)(void *ctx, const csc_call_t *call, csc_error_t *error);
+  csc_status_t (*run_plan)(void *ctx, const csc_job_t *job, csc_error_t *error);  // may be null
+  csc_plan_state_t (*plan_state)(void *ctx, const csc_job_t *job);  // null exactly when run_plan is
 } csc_backend_t;
 
-// Called before (done = 0) and after (done = 1) every op: clocks, counters, traces.
+// Called before (done = 0) and after (done = 1) every op: clocks, counters, traces. A run that
+// follows a plan is one call, with `op` null and `index` CSC_NONE.
 typedef struct {
   void *ctx;
   void (*on_op)(void *ctx, const csc_call_t *call, int done);
 } csc_hook_t;
 
 // One run: what the caller brings. `hook` may be null.
-typedef struct {
+struct csc_job {
   const csc_model_t *model;
   uint8_t *arena;                // aligned to CSC_ALIGN
-  size_t arena_bytes;            // >= csc_arena_bytes(model)
+  size_t arena_bytes;            // >= csc_arena_bytes(model); a run by plan has enough with SRAM
   uint32_t length;               // T: 1 .. max_length
   const csc_backend_t *backend;  // for example csc_portable_backend()
   const csc_hook_t *hook;
-} csc_job_t;
+};
 
 // Checks the blob (SPEC.md, section 4) and fills *model. `blob` must be aligned to CSC_ALIGN.
 // Cost: one pass over all bytes. On failure *model is not usable.
@@ -119,11 +143,14 @@ const char *csc_name(const csc_model_t *model, uint32_t offset);
 // Address of an arena tensor: inputs may be written after csc_start, outputs read after csc_run.
 void *csc_tensor_data(const csc_model_t *model, uint8_t *arena, uint32_t tensor);
 
+// Whether csc_run will follow the blob's plan, for a job with all its members.
+csc_plan_state_t csc_plan_state(const csc_job_t *job);
+
 // Checks arena and length and fills optional inputs with their default values.
 CSC_MUST_CHECK csc_status_t csc_start(const csc_job_t *job, csc_error_t *error);
 
-// Runs all ops. Call csc_start and write the inputs first; one csc_start serves one csc_run,
-// since inputs may be overwritten by the run.
+// Runs all ops, or the blob's plan where csc_plan_state says so. Call csc_start and write the
+// inputs first; one csc_start serves one csc_run, since inputs may be overwritten by the run.
 CSC_MUST_CHECK csc_status_t csc_run(const csc_job_t *job, csc_error_t *error);
 
 // The reference backend: portable C on the CPU. Needs no set-up.

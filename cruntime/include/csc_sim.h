@@ -39,7 +39,7 @@ int csc_sim_cs1_irq(const csc_sim_cs1_t *sim);
 // The number of the current clock; no clock passes.
 uint64_t csc_sim_cs1_clock(const csc_sim_cs1_t *sim);
 
-// --- The CS2 chip: the CS1 block engine, command queue, DMA, block and vector engine, SRAM --------
+// --- The CS2 chip: the CS1 block engine, command queue, three engines, SRAM ----------------------
 
 typedef struct csc_sim_cs2 csc_sim_cs2_t;
 
@@ -85,29 +85,29 @@ typedef struct {
 // What has happened since power-up; energy is computed from it.
 typedef struct {
   uint64_t clocks;
-  uint64_t macs;          // multiply-accumulates of the block engine, padding included
-  uint64_t drained;       // results that left the block engine's drain
-  uint64_t lane_steps;    // element steps of the vector engine
-  uint64_t line_reads;    // accesses of SRAM banks
-  uint64_t line_writes;   //
-  uint64_t conflicts;     // requests that a bank made wait a clock
-  uint64_t ext_read;      // bytes over the external bus
-  uint64_t ext_written;   //
-  uint64_t ext_bursts;    //
-  uint64_t ext_busy;      // clocks with a burst, latency included
-  uint64_t commands;      // completed
-  uint64_t busy[3];       // clocks each engine executed a command
-  uint64_t wait[3];       // clocks its next command waited for another engine
-  uint64_t stall_bank[3]; // sums of the fields of csc_sim_cs2_event_t
-  uint64_t stall_bus[3];  //
+  uint64_t macs;           // multiply-accumulates of the block engine, padding included
+  uint64_t drained;        // results that left the block engine's drain
+  uint64_t lane_steps;     // element steps of the vector engine
+  uint64_t line_reads;     // accesses of SRAM banks
+  uint64_t line_writes;    //
+  uint64_t conflicts;      // requests that a bank made wait a clock
+  uint64_t ext_read;       // bytes over the external bus
+  uint64_t ext_written;    //
+  uint64_t ext_bursts;     //
+  uint64_t ext_busy;       // clocks with a burst, latency included
+  uint64_t commands;       // completed
+  uint64_t busy[3];        // clocks each engine executed a command
+  uint64_t wait[3];        // clocks its next command waited for another engine
+  uint64_t stall_bank[3];  // sums of the fields of csc_sim_cs2_event_t
+  uint64_t stall_bus[3];   //
   uint64_t stall_drain[3];
 } csc_sim_cs2_totals_t;
 
 // Bytes of a model, or 0 if the configuration is not one of the above.
 size_t csc_sim_cs2_sizeof(const csc_sim_cs2_config_t *config);
 
-// Power-up in memory that is all zeros, aligned to 64. The external memory is the caller's; the chip
-// writes it only in space STORE and for the processor.
+// Power-up in memory that is all zeros, aligned to 64. The external memory is the caller's; the
+// chip writes it only in space STORE and for the processor.
 void csc_sim_cs2_init(csc_sim_cs2_t *sim, const csc_sim_cs2_config_t *config, uint8_t *external,
                       uint32_t external_bytes);
 
@@ -119,9 +119,10 @@ void csc_sim_cs2_step(csc_sim_cs2_t *sim, uint64_t clocks);
 uint32_t csc_sim_cs2_irq(const csc_sim_cs2_t *sim);  // bit 0: CS1's interrupt, bit 1: CS2's
 uint64_t csc_sim_cs2_clock(const csc_sim_cs2_t *sim);
 
-// The processor's windows. `strobes` 0 is a read, which returns the word; else one bit for each byte
-// written. SRAM: one clock, bank taken with priority. External: as many clocks as CHIP.md says; the
-// transfer takes place in the last one. Beyond the memory reads give 0 and writes do nothing.
+// The processor's windows. `strobes` 0 is a read, which returns the word; else one bit for each
+// byte written. SRAM: one clock, bank taken with priority. External: as many clocks as CHIP.md
+// says; the transfer takes place in the last one. Beyond the memory reads give 0 and writes do
+// nothing.
 uint32_t csc_sim_cs2_sram_access(csc_sim_cs2_t *sim, uint32_t offset, uint32_t strobes,
                                  uint32_t data);
 uint32_t csc_sim_cs2_external_access(csc_sim_cs2_t *sim, uint32_t offset, uint32_t strobes,
@@ -133,14 +134,13 @@ uint8_t *csc_sim_cs2_sram(csc_sim_cs2_t *sim);
 csc_sim_cs2_faults_t *csc_sim_cs2_faults(csc_sim_cs2_t *sim);
 void csc_sim_cs2_totals(const csc_sim_cs2_t *sim, csc_sim_cs2_totals_t *totals);
 
-// Record completed commands into `events` from now on, or stop if `room` is 0; what finds no room is
-// counted and lost.
+// Record completed commands into `events` from now on, or stop if `room` is 0; what finds no room
+// is counted and lost.
 void csc_sim_cs2_trace(csc_sim_cs2_t *sim, csc_sim_cs2_event_t *events, size_t room);
 size_t csc_sim_cs2_traced(const csc_sim_cs2_t *sim);
 size_t csc_sim_cs2_trace_lost(const csc_sim_cs2_t *sim);
 
-// --- The system on chip: processor, bus, RAM, block engine, UART, display, GPIO
-// -------------------
+// --- The systems on chip: processor, bus, RAM, CS1 or CS2, UART, display, GPIO -------------------
 
 typedef struct csc_sim_soc csc_sim_soc_t;
 
@@ -149,14 +149,21 @@ typedef enum {
   CSC_SIM_CPU_RV32IMC  // as built into CS2: fast multiply, divide, barrel shifter, compressed
 } csc_sim_cpu_t;
 
+typedef enum { CSC_SIM_CHIP_CS1, CSC_SIM_CHIP_CS2 } csc_sim_chip_t;
+
 typedef struct {
   csc_sim_cpu_t cpu;
   uint32_t ram_bytes;  // from address 0; a multiple of 4, 4 to CSC_SIM_RAM_MAX
   uint32_t ram_wait;   // 0: RAM answers in the clock of the request, 1: one clock later
+  csc_sim_chip_t chip;
+  csc_sim_cs2_config_t cs2;  // of a CS2
+  uint32_t external_bytes;   // of a CS2; a multiple of 64, 0 to CSC_SIM_EXTERNAL_MAX
 } csc_sim_soc_config_t;
 
 #define CSC_SIM_RAM_MAX 0x0F000000u
-#define CSC_SIM_EXIT 0x0F000004u  // a store to this word ends the run
+#define CSC_SIM_EXTERNAL_MAX 0x04000000u
+#define CSC_SIM_WINDOW 0x04000000u  // of the addresses of SRAM and of external memory
+#define CSC_SIM_EXIT 0x0F000004u    // a store to this word ends the run
 
 typedef enum {
   CSC_SIM_STOP_LIMIT,  // the clocks are used up
@@ -199,7 +206,9 @@ typedef enum {
   CSC_SIM_REGION_UART,
   CSC_SIM_REGION_LCD,
   CSC_SIM_REGION_GPIO,
-  CSC_SIM_REGION_OTHER,  // nothing there: reads 0
+  CSC_SIM_REGION_SRAM,      // of CS2
+  CSC_SIM_REGION_EXTERNAL,  //
+  CSC_SIM_REGION_OTHER,     // nothing there: reads 0
   CSC_SIM_REGIONS
 } csc_sim_region_t;
 
@@ -215,7 +224,8 @@ typedef struct {
   uint64_t writes[CSC_SIM_REGIONS];  //
 } csc_sim_totals_t;
 
-// Faults of the hardware to test software with; all zeros is a sound chip.
+// Faults of the hardware to test software with; all zeros is a sound chip. Those of a CS2 itself
+// are in csc_sim_cs2_faults_t.
 typedef struct {
   uint32_t never_done;      // 1: once started, CTRL keeps bit 0 and STATUS reads running, for ever
   uint32_t done_after;      // CTRL reads 0 once a run has done this many multiplies; 0 = off
@@ -245,7 +255,8 @@ uint32_t csc_sim_soc_pc(const csc_sim_soc_t *soc);
 uint32_t csc_sim_soc_register(const csc_sim_soc_t *soc, uint32_t number);
 void csc_sim_soc_totals(csc_sim_soc_t *soc, csc_sim_totals_t *totals);
 
-// RAM behind the processor's back. Both return 0, or 1 if not all of it is RAM.
+// RAM, SRAM and external memory behind the processor's back; a line the processor has buffered
+// stays as it is. Both return 0, or 1 if not all of it is one of these memories.
 int csc_sim_soc_load(csc_sim_soc_t *soc, uint32_t address, const uint8_t *bytes, size_t count);
 int csc_sim_soc_read(const csc_sim_soc_t *soc, uint32_t address, uint8_t *bytes, size_t count);
 
@@ -263,7 +274,8 @@ size_t csc_sim_soc_uart_unsent(csc_sim_soc_t *soc);
 uint32_t csc_sim_soc_gpio_out(const csc_sim_soc_t *soc);
 void csc_sim_soc_gpio_in(csc_sim_soc_t *soc, uint32_t pins);
 
-// The interrupt lines in the current clock: bit 16 engine, 18 UART transmit, 19 UART receive.
+// The interrupt lines in the current clock: bit 16 engine, 17 command queue of CS2, 18 UART
+// transmit, 19 UART receive.
 uint32_t csc_sim_soc_interrupts(csc_sim_soc_t *soc);
 
 // Record data transfers into `transfers` from now on, or stop recording if `room` is 0.
@@ -273,5 +285,9 @@ size_t csc_sim_soc_traced(const csc_sim_soc_t *soc);
 
 // The faults, for the caller to change between runs.
 csc_sim_faults_t *csc_sim_soc_faults(csc_sim_soc_t *soc);
+
+// The CS2 inside, brought to the current clock, for its totals, trace, faults and SRAM; null in a
+// CS1. It must not be stepped or accessed.
+csc_sim_cs2_t *csc_sim_soc_cs2(csc_sim_soc_t *soc);
 
 #endif  // CSC_SIM_H

@@ -40,5 +40,8 @@ CSC_MUST_CHECK csc_status_t csc_check_ops(const csc_model_t *model, uint32_t str
 CSC_MUST_CHECK csc_status_t csc_check_op_meaning(const csc_model_t *model, uint32_t index,
                                                  csc_error_t *error);
 CSC_MUST_CHECK csc_status_t csc_check_data_flow(const csc_model_t *model, csc_error_t *error);
+// The record of the model's plan, whose section has `bytes` bytes. The tensors have been checked.
+CSC_MUST_CHECK csc_status_t csc_check_plan(const csc_model_t *model, uint32_t bytes,
+                                           csc_error_t *error);
 
 #endif

@@ -30,6 +30,8 @@ const char *csc_status_name(csc_status_t status) {
     case CSC_ERR_BUS: return "CSC_ERR_BUS";
     case CSC_ERR_CHIP_TIMEOUT: return "CSC_ERR_CHIP_TIMEOUT";
     case CSC_ERR_CHIP_EARLY: return "CSC_ERR_CHIP_EARLY";
+    case CSC_ERR_CHIP_COMMAND: return "CSC_ERR_CHIP_COMMAND";
+    case CSC_ERR_PLAN: return "CSC_ERR_PLAN";
   }
   return "unknown status";
 }

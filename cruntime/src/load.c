@@ -6,12 +6,13 @@
 #error "a blob is read in place: CSC runs on little-endian machines only"
 #endif
 
-#define SECTIONS 5u
+#define SECTIONS 5u      // without a plan
+#define SECTIONS_MAX 6u  // with one
 
 typedef struct {
   const uint8_t *bytes;
   const csc_blob_header_t *header;
-  const csc_blob_section_t *sections;  // [SECTIONS]
+  const csc_blob_section_t *sections;  // [header->section_count]
 } blob_t;
 
 #define HEADER_FIELD(name) ((uint32_t)offsetof(csc_blob_header_t, name))
@@ -59,8 +60,10 @@ static int is_zero(const uint8_t *bytes, size_t count) {
 // Returns the offset of the first bad header field, or 0 (the magic has been checked).
 static uint32_t bad_header_field(blob_t blob) {
   const csc_blob_header_t *header = blob.header;
-  uint32_t table_end = (uint32_t)(sizeof *header + SECTIONS * sizeof(csc_blob_section_t));
-  if (header->section_count != SECTIONS) return HEADER_FIELD(section_count);
+  uint32_t count = header->section_count;
+  int is_known = count == SECTIONS || (count == SECTIONS_MAX && header->version_minor >= 1);
+  if (!is_known) return HEADER_FIELD(section_count);
+  uint32_t table_end = (uint32_t)(sizeof *header + count * sizeof(csc_blob_section_t));
   if (header->op_count - 1 >= CSC_MAX_OPS) return HEADER_FIELD(op_count);
   if (header->tensor_count - 1 >= CSC_MAX_TENSORS) return HEADER_FIELD(tensor_count);
   if (header->max_length - 1 >= CSC_MAX_LENGTH) return HEADER_FIELD(max_length);
@@ -75,11 +78,12 @@ static uint32_t up_align(uint32_t bytes) { return (bytes + CSC_ALIGN - 1) & ~(CS
 
 // Sections follow each other without a gap and fill the file.
 static csc_status_t check_sections(blob_t blob, csc_error_t *error) {
-  uint32_t exact[SECTIONS] = {0};  // counts are limited, so the products cannot wrap
+  uint32_t exact[SECTIONS_MAX] = {0};  // counts are limited, so the products cannot wrap
   exact[0] = up_align(blob.header->op_count * (uint32_t)sizeof(csc_blob_op_t));
   exact[1] = up_align(blob.header->tensor_count * (uint32_t)sizeof(csc_blob_tensor_t));
   uint32_t end = CSC_HEADER_BYTES;
-  for (uint32_t i = 0; i < SECTIONS; i++) {
+  uint32_t count = blob.header->section_count;
+  for (uint32_t i = 0; i < count; i++) {
     const csc_blob_section_t *section = &blob.sections[i];
     int fits = section->kind == i + 1 && section->offset == end &&
                section->bytes % CSC_ALIGN == 0 && section->bytes <= blob.header->file_bytes - end;
@@ -89,11 +93,11 @@ static csc_status_t check_sections(blob_t blob, csc_error_t *error) {
     end += section->bytes;
   }
   if (end == blob.header->file_bytes) return CSC_OK;
-  return csc_fail(error, CSC_ERR_SECTION, CSC_SECTION_WEIGHTS, 0, blob.header->file_bytes, end);
+  return csc_fail(error, CSC_ERR_SECTION, count, 0, blob.header->file_bytes, end);
 }
 
 static csc_status_t check_section_crcs(blob_t blob, csc_error_t *error) {
-  for (uint32_t i = 0; i < SECTIONS; i++) {
+  for (uint32_t i = 0; i < blob.header->section_count; i++) {
     const csc_blob_section_t *section = &blob.sections[i];
     uint32_t crc = csc_crc32(0, blob.bytes + section->offset, section->bytes);
     if (crc != section->crc) {
@@ -129,7 +133,9 @@ static csc_status_t check_content(const csc_model_t *model, blob_t blob, csc_err
   csc_status_t status =
       csc_check_tensors(model, strings, section_bytes(blob, CSC_SECTION_WEIGHTS), error);
   if (!status) status = csc_check_ops(model, strings, error);
-  return status ? status : csc_check_data_flow(model, error);
+  if (!status) status = csc_check_data_flow(model, error);
+  if (status || !model->plan) return status;
+  return csc_check_plan(model, section_bytes(blob, CSC_SECTION_PLAN), error);
 }
 
 csc_status_t csc_load_model(csc_model_t *model, const void *bytes, size_t count,
@@ -151,7 +157,11 @@ csc_status_t csc_load_model(csc_model_t *model, const void *bytes, size_t count,
       .metadata = section_start(blob, CSC_SECTION_METADATA),
       .weights = section_start(blob, CSC_SECTION_WEIGHTS),
       .metadata_bytes = section_bytes(blob, CSC_SECTION_METADATA),
+      .weights_bytes = section_bytes(blob, CSC_SECTION_WEIGHTS),
   };
+  if (blob.header->section_count == SECTIONS_MAX) {
+    view.plan = section_start(blob, CSC_SECTION_PLAN);
+  }
   *model = view;
   return check_content(model, blob, error);
 }

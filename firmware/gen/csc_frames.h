@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define CSC_FRAME_VERSION_MAJOR 1
-#define CSC_FRAME_VERSION_MINOR 0
+#define CSC_FRAME_VERSION_MINOR 1
 #define CSC_FRAME_IMAGE_MAGIC {0x43, 0x53, 0x43, 0x49, 0x4D, 0x41, 0x47, 0x45}
 #define CSC_FRAME_IMAGE_VERSION 1
 #define CSC_FRAME_HEAD_BYTES 4  // size of a frame's head
@@ -69,6 +69,7 @@ typedef enum {
   CSC_FRAME_FEATURE_CLOCKS = 1,  // there is a cycle counter
   CSC_FRAME_FEATURE_ENGINE = 2,  // products run on a block engine, whose work is counted
   CSC_FRAME_FEATURE_EMBEDDED = 4,  // the image holds a model
+  CSC_FRAME_FEATURE_PLANS = 8,  // a chip runs the plans of blobs
 } csc_frame_feature_t;
 
 typedef enum {
@@ -162,8 +163,10 @@ _Static_assert(sizeof(csc_frame_get_clocks_t) == 4, "get_clocks");
 
 typedef struct {
   uint64_t clocks;  // clocks of the whole run, hooks included; 0 without a counter
+  uint32_t plan;  // csc_plan_state_t: whether the run followed the plan, or why not
+  uint32_t reserved;  // 0
 } csc_frame_ran_t;
-_Static_assert(sizeof(csc_frame_ran_t) == 8, "ran");
+_Static_assert(sizeof(csc_frame_ran_t) == 16, "ran");
 
 typedef struct {
   uint64_t clocks;  // from the op's begin to its end; 0 without a counter

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from csc._verify import Verification as Verification
     from csc._verify import verify as verify
     from csc.blob import OpInfo as OpInfo
+    from csc.blob import PlanInfo as PlanInfo
     from csc.blob import TensorInfo as TensorInfo
     from csc.chip import Chip as Chip
     from csc.device import Device as Device
@@ -54,6 +55,7 @@ _HOMES = {
     "Model": "csc.model",
     "OpInfo": "csc.blob",
     "OpReport": "csc._backend",
+    "PlanInfo": "csc.blob",
     "Report": "csc._profile",
     "Result": "csc.model",
     "Soc": "csc.soc",

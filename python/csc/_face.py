@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from csc import _blob_format as fmt
 from csc._backend import OpReport
-from csc.blob import Head, OpInfo, TensorInfo
+from csc._status import PlanState
+from csc.blob import Head, OpInfo, PlanInfo, TensorInfo
 from csc.errors import InputError
 
 
@@ -19,13 +20,18 @@ class Result(dict[str, NDArray[Any]]):
     """The outputs of `infer` by name; `report` counts what a chip did, one entry per op.
 
     `report` is empty where the host's CPU did all the work.
+    `plan` says whether a chip ran the model's plan, and if not, why.
     """
 
     report: list[OpReport]
+    plan: PlanState
 
-    def __init__(self, outputs: Mapping[str, NDArray[Any]], report: list[OpReport]) -> None:
+    def __init__(
+        self, outputs: Mapping[str, NDArray[Any]], report: list[OpReport], plan: PlanState
+    ) -> None:
         super().__init__(outputs)
         self.report = report
+        self.plan = plan
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,11 @@ class Face:
     def blob_bytes(self) -> int:
         """Size of the blob."""
         return int(self._blob.header["file_bytes"])
+
+    @property
+    def plan(self) -> PlanInfo | None:
+        """The commands for a chip that the blob holds, or None."""
+        return self._blob.plan
 
     def _check_inputs(self, given: Mapping[str, ArrayLike]) -> Batch:
         known = {tensor.name: tensor for tensor in self._inputs}

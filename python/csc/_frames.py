@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 
 VERSION_MAJOR = 1
-VERSION_MINOR = 0
+VERSION_MINOR = 1
 IMAGE_MAGIC = b"CSCIMAGE"
 IMAGE_VERSION = 1
 HEAD_BYTES = 4
@@ -81,6 +81,7 @@ class Feature(IntEnum):
     CLOCKS = 1  # there is a cycle counter
     ENGINE = 2  # products run on a block engine, whose work is counted
     EMBEDDED = 4  # the image holds a model
+    PLANS = 8  # a chip runs the plans of blobs
 
 
 class Memory(IntEnum):
@@ -177,6 +178,8 @@ GET_CLOCKS = np.dtype(
 RAN = np.dtype(
     [
         ("clocks", "<u8"),
+        ("plan", "<u4"),
+        ("reserved", "<u4"),
     ]
 )
 OP_CLOCKS = np.dtype(

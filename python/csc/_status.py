@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from csc import _blob_format as fmt
+from csc import _cs2_format as chip
 from csc._csc import ffi, lib
 from csc.errors import ArenaError, BlobError, ChipError, CscError, InputError
 
@@ -33,7 +35,56 @@ _BAD_BLOB = {
     "(SPEC.md section 4, rule 11). " + _REMAKE,
     "CSC_ERR_DATA_FLOW": "{place} is read before it is written, or overwritten too early "
     "(SPEC.md section 4, rule 12). " + _REMAKE,
+    "CSC_ERR_PLAN": "its plan has a bad field '{plan_field}' (SPEC.md section 4, rule 14). "
+    + _REMAKE,
 }
+
+# What a chip says of a command it refuses or gives up (CHIP.md, causes).
+_CAUSES = {
+    chip.Cause.CODE: "its code or a reserved bit is unknown to the chip ({info:#x})",
+    chip.Cause.SHAPE: "a shape is zero or too large (word {info})",
+    chip.Cause.ALIGNMENT: "an address is not aligned (word {info})",
+    chip.Cause.RANGE: "an operand lies beyond its memory (word {info})",
+    chip.Cause.BOUND: "a sum could leave 32 bits (word {info})",
+    chip.Cause.VALUE: "a parameter is out of its range (word {info})",
+    chip.Cause.EXTERNAL: "the external memory answered with an error at {info:#x}",
+    chip.Cause.OVERRUN: "the queue was told of more commands than it holds ({info})",
+    chip.Cause.QUEUE: "the place or size of the queue is unusable ({info:#x})",
+}
+_DAMAGED = {chip.Cause.EXTERNAL: "check the external memory"}
+
+
+@dataclass(frozen=True)
+class PlanState:
+    """Whether a run followed the model's plan; `name` is that of C, `reason` a sentence."""
+
+    name: str
+    reason: str
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the chip ran the plan."""
+        return self.name == "used"
+
+
+_PLAN_STATES = {
+    "none": "The model has no plan.",
+    "used": "The chip ran the plan.",
+    "backend": "The backend has no chip that runs plans.",
+    "chip": "The plan is for another chip.",
+    "length": "The run is longer than the plan.",
+    "sram": "The plan needs more SRAM than the chip has.",
+    "arena": "The arena is not the chip's SRAM, or not as much of it as the plan needs.",
+    "blob": "The model does not lie in the chip's external memory.",
+    "store": "There is not enough external memory for what the plan stores there.",
+}
+
+
+def plan_state(number: int) -> PlanState:
+    """Return a state of C (csc_plan_state_t)."""
+    names = {int(getattr(lib, f"CSC_PLAN_{name.upper()}")): name for name in _PLAN_STATES}
+    name = names.get(number, str(number))
+    return PlanState(name, _PLAN_STATES.get(name, "The device gives a reason unknown here."))
 
 
 def _field(record: np.dtype[Any], offset: int) -> str:
@@ -67,6 +118,7 @@ def _blob_sentence(name: str, error: Any, blob: bytes | memoryview) -> str:
         have_version=_version(error.have),
         tensor_field=_field(fmt.TENSOR, item),
         op_field=_field(fmt.OP, item),
+        plan_field=_field(fmt.PLAN, item),
     )
 
 
@@ -81,10 +133,34 @@ def load_error(error: Any, blob: bytes | memoryview, where: str) -> CscError:
     return BlobError(f"{where} is not a usable blob: {_blob_sentence(name, error, blob)}")
 
 
+def _command_sentence(error: Any, op: str, where: str) -> str:
+    """Say which command the chip stopped at, and why."""
+    if error.need not in set(chip.Cause):
+        cause, todo = f"cause {error.need} (information {error.have})", ""
+    else:
+        number = chip.Cause(error.need)
+        cause = _CAUSES.get(number, "{number.name} ({info})").format(info=error.have, number=number)
+        todo = _DAMAGED.get(number, "")
+    todo = todo or "make the blob again with 'csc convert'; if it stays so, replace the chip"
+    return f"The chip stopped at command {error.item} of {op} of {where}: {cause}; {todo}."
+
+
+def _timeout_sentence(error: Any, op: str, where: str) -> str:
+    if error.index == fmt.NONE:
+        return f"The chip did not finish the plan of {where} in time; reset it."
+    if error.have:
+        return (
+            f"The chip did not finish in time in {op} of {where}: command {error.item} was given "
+            f"up after {error.have} clocks; reset it, and if it stays so, replace the chip."
+        )
+    return f"The chip did not finish in time in {op} of {where}; reset it."
+
+
 def run_error(error: Any, op_names: list[str], where: str) -> CscError:
     """Return the exception for a failed csc_start or csc_run of the model called `where`."""
     name = status_name(error.status)
-    op = f"op {error.index} ('{op_names[error.index]}')" if error.index < len(op_names) else ""
+    known = error.index < len(op_names)
+    op = f"op {error.index} ('{op_names[error.index]}')" if known else "the plan"
     if name == "CSC_ERR_ARENA":
         return ArenaError(
             f"The arena for {where} needs {error.need} bytes but has {error.have}; "
@@ -110,5 +186,7 @@ def run_error(error: Any, op_names: list[str], where: str) -> CscError:
             f"run it again, and if it stays so, replace the chip."
         )
     if name == "CSC_ERR_CHIP_TIMEOUT":
-        return ChipError(f"The chip did not finish in time in {op} of {where}; reset it.")
+        return ChipError(_timeout_sentence(error, op, where))
+    if name == "CSC_ERR_CHIP_COMMAND":
+        return ChipError(_command_sentence(error, op, where))
     return CscError(f"{where}: unexpected status {name}.")

@@ -190,7 +190,19 @@ def _inspection_facts(facts: dict[str, Any]) -> list[list[str]]:
         ["blob bytes", count(facts["blob_bytes"])],
         ["arena bytes", count(facts["arena_bytes"])],
         ["longest sequence", str(facts["max_length"])],
+        *_plan_facts(facts["plan"]),
         *[[key, str(value)] for key, value in sorted(facts["metadata"].items())],
+    ]
+
+
+def _plan_facts(plan: dict[str, Any] | None) -> list[list[str]]:
+    if plan is None:
+        return [["plan", "none"]]
+    return [
+        ["plan", f"{count(plan['commands'])} commands for {plan['chip']} {plan['version']}"],
+        ["plan's longest sequence", str(plan["max_length"])],
+        ["plan's SRAM bytes", count(plan["sram_bytes"])],
+        ["plan's external bytes for results", count(plan["store_bytes"])],
     ]
 
 

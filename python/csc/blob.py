@@ -60,6 +60,21 @@ class OpInfo:
     macs_per_row: int
 
 
+@dataclass(frozen=True)
+class PlanInfo:
+    """The plan of a blob: commands for one chip (SPEC.md 1.6).
+
+    `chip` spells the letters of the chip's register ID, `version` its register VERSION.
+    """
+
+    chip: str
+    version: str
+    commands: int
+    max_length: int
+    sram_bytes: int
+    store_bytes: int
+
+
 def aligned_bytes(count: int) -> NDArray[np.uint8]:
     """Return `count` zeroed bytes that start at a multiple of 64."""
     room = np.zeros(count + fmt.ALIGN, dtype=np.uint8)
@@ -78,19 +93,54 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
     return data[:got]
 
 
+def _letters(number: int) -> str:
+    """Return the text a register ID spells, or its number where it spells none."""
+    text = number.to_bytes(4, "little").rstrip(b"\0")
+    return text.decode("ascii") if text.isalnum() else f"{number:#010x}"
+
+
 class Head:
-    """What the records of a checked blob say; `data` needs to hold all but the weights."""
+    """What the records of a checked blob say; `data` needs to hold all but the weights.
+
+    The plan's record lies behind the weights; where `data` ends before it, `take_plan` is to be
+    called with it.
+    """
 
     def __init__(self, data: NDArray[np.uint8], where: str) -> None:
         """Read the records. Raises BlobError for what SPEC.md leaves to this reader (rule 13)."""
         self.data = data
         self.where = where
         self.header = self.data[: fmt.HEADER.itemsize].view(fmt.HEADER)[0]
-        self._sections = self._records("SECTION", fmt.HEADER.itemsize, len(fmt.Section))
+        count = int(self.header["section_count"])
+        self._sections = self._records("SECTION", fmt.HEADER.itemsize, count)
         self.tensors = self._read_tensors()
         self.ops = self._read_ops()
         self.metadata = self._read_metadata()
         self._check_names()
+        self.plan: PlanInfo | None = None
+        offset = self.plan_offset
+        if offset is not None and offset < len(data):
+            self.take_plan(data[offset : offset + fmt.PLAN.itemsize].tobytes())
+
+    @property
+    def plan_offset(self) -> int | None:
+        """The place of the plan's record, or None where the blob has none."""
+        if len(self._sections) < fmt.Section.PLAN:
+            return None
+        return int(self._sections[fmt.Section.PLAN - 1]["offset"])
+
+    def take_plan(self, data: bytes) -> None:
+        """Read the plan's record."""
+        record = np.frombuffer(data, fmt.PLAN, 1)[0]
+        version = int(record["version"])
+        self.plan = PlanInfo(
+            chip=_letters(int(record["chip"])),
+            version=f"{version >> 16}.{version & 0xFFFF}",
+            commands=int(record["command_count"]),
+            max_length=int(record["max_length"]),
+            sram_bytes=int(record["sram_bytes"]),
+            store_bytes=int(record["store_bytes"]),
+        )
 
     def _check_names(self) -> None:
         faces = [t for t in self.tensors if t.flags & (fmt.Flag.INPUT | fmt.Flag.OUTPUT)]

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from csc import _blob_format as blob_fmt
 from csc import _frames as fmt
 from csc._backend import OpReport
 from csc._face import Batch, Face, Result, as_output, live_view
 from csc._link import Link, RefusalError
-from csc._status import load_error, run_error
+from csc._status import load_error, plan_state, run_error
 from csc.blob import Head, TensorInfo
 from csc.errors import ChipError, DeviceError, InputError
 from csc.image import Image, make_firmware, ram_needed, read_elf
 from csc.model import Model, inspect
+from csc.soc import Soc
 from csc.transport import QemuTransport, SerialTransport, SocTransport, Transport
 
 # Clocks per bit on the SoC model, whose time is the host's: the least, as a power of two, at which
 # the firmware never loses a byte.
 SOC_UART_DIVISOR = 16
 SOC_RAM_BYTES = 4 << 20  # at least
+SOC_EXTERNAL_BYTES = 16 << 20  # of a CS2, at least
 
 if TYPE_CHECKING:
     from csc._profile import Report
@@ -45,6 +48,7 @@ class Identity:
     body_max: int
     stack_bytes: int
     stack_peak: int
+    has_plans: bool = False
 
 
 class Device(Face):
@@ -55,6 +59,8 @@ class Device(Face):
     * ``qemu:BOARD``: a board in QEMU,
     * ``soc:cs1``: the model of the whole chip, which counts its clocks; it has 4 MiB of RAM, or
       as much more as the model needs,
+    * ``soc:cs2``: the same of CS2, which runs the plan of a model; it has 16 MiB of external
+      memory, or as much more as the model needs,
     * ``serial:PORT``: a board on a serial port,
 
     or a transport of your own. `qemu` and `soc` start the firmware this package carries with
@@ -99,6 +105,7 @@ class Device(Face):
         self._model = loaded
         self._run_timeout = run_timeout
         self.clocks: int | None = None
+        self._plan_state = plan_state(0)
         try:
             self.identity = self._identify()
             if loaded is None or (is_ours and not send):
@@ -145,6 +152,7 @@ class Device(Face):
             body_max=min(int(record["body_max"]), fmt.BODY_MAX),
             stack_bytes=int(record["stack_bytes"]),
             stack_peak=int(record["stack_peak"]),
+            has_plans=bool(features & fmt.Feature.PLANS),
         )
 
     def refresh(self) -> Identity:
@@ -185,7 +193,11 @@ class Device(Face):
             self._link.ask(fmt.Message.READ_MODEL, (offset, min(step, count - offset)))
             for offset in range(0, count, step)
         ]
-        super().__init__(Head(np.frombuffer(b"".join(parts), np.uint8), where))
+        head = Head(np.frombuffer(b"".join(parts), np.uint8), where)
+        if head.plan_offset is not None:
+            place = (head.plan_offset, blob_fmt.PLAN.itemsize)
+            head.take_plan(self._link.ask(fmt.Message.READ_MODEL, place))
+        super().__init__(head)
 
     def describe(self) -> dict[str, Any]:
         """Return what `csc.inspect` says of the model, and under `device` what runs it."""
@@ -202,7 +214,9 @@ class Device(Face):
     ) -> Result:
         """Run the model on the device; arguments and result as in `csc.infer`.
 
-        `result.report` has one entry per op, with its clocks where the device counts them.
+        `result.plan` says whether the device's chip ran the model's plan, and if not, why.
+        `result.report` has one entry per op, with its clocks where the device counts them; a run by
+        plan has clocks of the whole alone, in `device.clocks`.
         With `check` the outputs are compared with the host's, which finds a chip that computes
         wrong without noticing; the device must have been opened with its model.
 
@@ -221,7 +235,7 @@ class Device(Face):
             raise run_error(refusal.error, names, self._blob.where) from None
         if check:
             self._compare(outputs, batch, raw)
-        return Result(outputs, report)
+        return Result(outputs, report, self._plan_state)
 
     def _compare(self, outputs: Mapping[str, NDArray[Any]], batch: Batch, raw: bool) -> None:
         """Raise ChipError if the host computes other outputs."""
@@ -261,11 +275,13 @@ class Device(Face):
         for number, array in batch.arrays.items():
             self._set_input(number, array[row].tobytes())
         body = self._link.ask(fmt.Message.RUN, timeout=self._run_timeout)
+        ran = self._link.record(body.ljust(fmt.RAN.itemsize, b"\0"), fmt.RAN)
+        self._plan_state = plan_state(int(ran["plan"]))
         if self.identity.has_clocks:
-            ran = int(self._link.record(body, fmt.RAN)["clocks"])
-            self.clocks = (self.clocks or 0) + ran
+            self.clocks = (self.clocks or 0) + int(ran["clocks"])
         outputs = [self._get_output(tensor, batch.length) for tensor in self._outputs]
-        self._add_clocks(report)
+        if not self._plan_state.is_used:
+            self._add_clocks(report)
         return outputs
 
     def _set_input(self, number: int, data: bytes) -> None:
@@ -322,17 +338,24 @@ def _open(where: str | Transport, model: Model | None, options: dict[str, Any]) 
     if kind == "soc" and name:
         return _open_soc(name, model, options)
     raise DeviceError(
-        f"There is no device '{where}'; give 'qemu:BOARD', 'soc:cs1' or 'serial:PORT'."
+        f"There is no device '{where}'; give 'qemu:BOARD', 'soc:cs1', 'soc:cs2' or 'serial:PORT'."
     )
 
 
 def _open_soc(name: str, model: Model | None, options: dict[str, Any]) -> Transport:
     elf = options.pop("elf", None)
     needed = 0 if model is None else ram_needed(model, name, elf)
-    ram_bytes = options.setdefault("ram_bytes", max(SOC_RAM_BYTES, needed))
     image = Image(read_elf(name, elf), str(elf or name))
-    image.set_ram_end(ram_bytes)
+    image.set_ram_end(_memory_end(name, needed, options))
     image.set_uart_divisor(SOC_UART_DIVISOR)
     if model is not None:
         image.add_model(model)
     return SocTransport(name, bytes(image.data), SOC_UART_DIVISOR, **options)
+
+
+def _memory_end(name: str, needed: int, options: dict[str, Any]) -> int:
+    """Return where the memory for models ends, and ask for that much of it in the options."""
+    if name != "cs2":
+        return int(options.setdefault("ram_bytes", max(SOC_RAM_BYTES, needed)))
+    base = Soc.EXTERNAL
+    return base + int(options.setdefault("external_bytes", max(SOC_EXTERNAL_BYTES, needed - base)))

@@ -39,15 +39,22 @@ _SEGMENT = np.dtype(
 _ELF32_LITTLE = b"\x7fELF\x01\x01"
 _LOAD = 1
 _READ, _WRITE = 4, 2
+_PLAN_BOARDS = {"cs2"}  # whose chip runs plans
 
 
 def _up(value: int) -> int:
     return -(-value // blob_fmt.ALIGN) * blob_fmt.ALIGN
 
 
-def work_bytes(model: Model) -> int:
-    """Return the bytes of RAM a model needs on a device: the arena and one record per op."""
-    return _up(model.arena_bytes) + _up(len(model.ops) * fmt.OP_CLOCKS.itemsize)
+def work_bytes(model: Model, board: str = "") -> int:
+    """Return the bytes of RAM a model needs on a board: the arena and one record per op.
+
+    A chip that runs the model's plan stores results in the place of the arena.
+    """
+    room = model.arena_bytes
+    if board in _PLAN_BOARDS and model.plan is not None:
+        room = max(room, model.plan.store_bytes)
+    return _up(room) + _up(len(model.ops) * fmt.OP_CLOCKS.itemsize)
 
 
 def boards() -> list[str]:
@@ -129,13 +136,20 @@ class Image:
         """The name of the board."""
         return bytes(self.record["board"]).rstrip(b"\0").decode()
 
+    @property
+    def open_first(self) -> int:
+        """The address of the first free byte of the memory with an open end."""
+        regions = self.record["regions"]
+        open_ends = regions["kind"] == fmt.Memory.OPEN_END
+        if not open_ends.any():
+            raise FirmwareError(f"The RAM of the board '{self.board}' has a fixed size.")
+        return int(regions["first"][open_ends][0])
+
     def set_ram_end(self, end: int) -> None:
         """Say where the RAM ends. Raises FirmwareError where the board has a fixed memory."""
         record = self.record
         open_ends = record["regions"]["kind"] == fmt.Memory.OPEN_END
-        if not open_ends.any():
-            raise FirmwareError(f"The RAM of the board '{self.board}' has a fixed size.")
-        if end <= int(record["regions"]["first"][open_ends][0]) or end > 0xFFFFFFFF:
+        if end <= self.open_first or end > 0xFFFFFFFF:
             raise FirmwareError(f"The firmware of '{self.board}' does not fit into {end} bytes.")
         record["regions"]["end"][open_ends] = end
         self._write_record(record)
@@ -153,7 +167,7 @@ class Image:
             raise FirmwareError(f"The firmware {self.where} holds a model already.")
         every = {fmt.Memory.READ, fmt.Memory.RAM, fmt.Memory.OPEN_END}
         blob = model._blob.data.tobytes()
-        work = work_bytes(model)
+        work = work_bytes(model, self.board)
         record["model_address"] = self._take(record, len(blob), every, "blob")
         record["model_bytes"] = len(blob)
         record["work_address"] = self._take(record, work, every - {fmt.Memory.READ}, "work memory")
@@ -201,9 +215,8 @@ class Image:
 
 def ram_needed(model: Model, board: str, elf: str | os.PathLike[str] | None = None) -> int:
     """Return where RAM must end for a model, in whole MiB, on a board with an open end."""
-    regions = Image(read_elf(board, elf), str(elf or board)).record["regions"]
-    first = int(regions["first"][regions["kind"] == fmt.Memory.OPEN_END][0])
-    end = _up(_up(first) + model.blob_bytes) + work_bytes(model)
+    first = Image(read_elf(board, elf), str(elf or board)).open_first
+    end = _up(_up(first) + model.blob_bytes) + work_bytes(model, board)
     return -(-end >> 20) << 20
 
 
@@ -221,7 +234,8 @@ def make_firmware(
         model: a Model, or what `csc.load` takes.
         board: a name out of `csc.image.boards()`.
         elf: a firmware you built yourself, instead of the one this package carries.
-        ram_bytes: size of the RAM, for boards where it is open (`cs1`: 4 MiB by default).
+        ram_bytes: where the RAM ends, for boards where it is open: its size on `cs1` (4 MiB by
+            default), the address behind the external memory on `cs2` (0x41000000 by default).
         uart_divisor: clocks per bit of the UART, for boards that use it.
 
     Raises:

@@ -15,7 +15,7 @@ from csc._backend import BACKENDS, Backend
 from csc._csc import ffi, lib
 from csc._face import Batch, Face, as_output, live_view
 from csc._face import Result as Result
-from csc._status import run_error
+from csc._status import plan_state, run_error
 from csc.blob import Blob, OpInfo, TensorInfo, aligned_bytes
 from csc.errors import ArenaError, InputError
 
@@ -65,15 +65,26 @@ class Model(Face):
         """Run the model; see `csc.infer`."""
         batch = self._check_inputs({**(inputs or {}), **named})
         runner = _make_backend(backend, self._blob.ops)
-        memory = self._take_arena() if arena is None else _check_arena(arena)
+        runner.use(self._blob)
+        own = runner.memory() if arena is None else None
+        if own is not None and self._fits(own, batch.length, runner):
+            memory = own
+        else:
+            memory = self._take_arena() if arena is None else _check_arena(arena)
+        state = plan_state(lib.csc_plan_state(self._job(batch.length, runner, memory)))
         try:
             outputs = self._collect(
                 batch, raw, lambda row: self._run_one(batch, row, runner, memory)
             )
         finally:
-            if arena is None:
+            if arena is None and memory is not own:
                 self._arenas.append(memory)
-        return Result(outputs, runner.report)
+        return Result(outputs, runner.report, state)
+
+    def _fits(self, memory: NDArray[np.uint8], length: int, runner: Backend) -> bool:
+        """Whether a run may take a memory as its arena."""
+        state = plan_state(lib.csc_plan_state(self._job(length, runner, memory)))
+        return state.is_used or self.arena_bytes <= memory.size
 
     def describe(self) -> dict[str, Any]:
         """Return what the blob holds; see `csc.inspect`."""
@@ -117,14 +128,19 @@ class Model(Face):
         except IndexError:
             return aligned_bytes(self.arena_bytes)
 
+    def _job(self, length: int, runner: Backend, memory: NDArray[np.uint8]) -> Any:
+        """Return a job; the memory must be kept as long as it is used."""
+        job = ffi.new("csc_job_t *")
+        job.model, job.arena = self._blob.view, ffi.from_buffer("uint8_t[]", memory)
+        job.arena_bytes, job.length = memory.size, length
+        job.backend, job.hook = runner.backend, runner.hook
+        return job
+
     def _run_one(
         self, batch: Batch, row: int, runner: Backend, memory: NDArray[np.uint8]
     ) -> list[NDArray[Any]]:
-        job = ffi.new("csc_job_t *")
+        job = self._job(batch.length, runner, memory)
         error = ffi.new("csc_error_t *")
-        arena = ffi.from_buffer("uint8_t[]", memory)
-        job.model, job.arena, job.arena_bytes = self._blob.view, arena, memory.size
-        job.length, job.backend, job.hook = batch.length, runner.backend, runner.hook
         if lib.csc_start(job, error):
             raise self._run_error(error)
         for number, array in batch.arrays.items():
@@ -184,9 +200,11 @@ def infer(
         raw: return the device's integers instead of float32 values
             (q - zero_point) * scale.
         backend: "host" (the best the CPU has, or what the environment variable CSC_BACKEND
-            names), "portable" (portable C), "avx2" (x86-64 CPUs with AVX2) or "cs1" (matrix
-            products on the register-level model of the CS1 block engine; `result.report` then
-            counts its work per op). All give the same bits.
+            names), "portable" (portable C), "avx2" (x86-64 CPUs with AVX2), "cs1" (matrix
+            products on the register-level model of the CS1 block engine) or "cs2" (the whole plan
+            of the blob on the model of CS2, or like "cs1" where `result.plan` says that there is
+            none for the run). `result.report` counts the work of a chip per op. All give the same
+            bits.
         arena: working memory to use instead of the model's own, for tests of memory plans: a
             64-byte aligned uint8 array of at least model.arena_bytes.
         **named: inputs by keyword.
@@ -206,7 +224,10 @@ def infer(
 
 
 def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:
-    """Return what a blob holds, ready for JSON: sizes, metadata, inputs, outputs, ops, tensors."""
+    """Return what a blob holds, ready for JSON.
+
+    Sizes, plan (None without one), metadata, inputs, outputs, ops, tensors.
+    """
     loaded = model if isinstance(model, Face) else Model(model)
     header = loaded._blob.header
     return {
@@ -214,6 +235,7 @@ def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:
         "blob_bytes": loaded.blob_bytes,
         "arena_bytes": loaded.arena_bytes,
         "max_length": loaded.max_length,
+        "plan": None if loaded.plan is None else asdict(loaded.plan),
         "metadata": loaded.metadata,
         "inputs": [_tensor_dict(tensor) for tensor in loaded.inputs],
         "outputs": [_tensor_dict(tensor) for tensor in loaded.outputs],

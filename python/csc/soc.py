@@ -1,4 +1,4 @@
-"""The CS1 system on chip: processor, bus, RAM, block engine, UART, display interface, GPIO.
+"""The systems on chip: processor, bus, RAM, CS1 or CS2, UART, display interface, GPIO.
 
 What the hardware does, and in which clock, is described in CHIP.md.
 """
@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
 from csc._checks import check_int as _check_int
+from csc._cs2 import ChipFaults, ChipTotals, Cs2Part, Event, Parameters, make_parameters
 from csc._csc import ffi, lib
-from csc.errors import InputError
+from csc.errors import ChipError, InputError
 
-_CHIPS = ("cs1",)
+_CHIPS = {"cs1": lib.CSC_SIM_CHIP_CS1, "cs2": lib.CSC_SIM_CHIP_CS2}
+_CPU_OF = {"cs1": "rv32i", "cs2": "rv32imc"}
 _CPUS = {"rv32i": lib.CSC_SIM_CPU_RV32I, "rv32imc": lib.CSC_SIM_CPU_RV32IMC}
-_REGIONS = ("ram", "no_ram", "engine", "uart", "lcd", "gpio", "other")
+_REGIONS = (
+    *("ram", "no_ram", "engine", "uart", "lcd", "gpio"),
+    *("sram", "external", "other"),
+)
 _KINDS: dict[int, Literal["limit", "exit", "trap"]] = {
     lib.CSC_SIM_STOP_LIMIT: "limit",
     lib.CSC_SIM_STOP_EXIT: "exit",
@@ -41,8 +47,10 @@ _FAULTS = {
     "lose_byte_at": 2**63 - 1,
     "interrupts": 2**32 - 1,
 }
+_CHIP_FAULTS = tuple(each.name for each in fields(ChipFaults))
 _CLOCKS_MAX = 2**63 - 1
 _TRACE_ROOM = 1 << 14
+_COMMAND_ROOM = 1 << 16
 _ELF_MACHINE, _ELF_CLASS = "EM_RISCV", 32
 
 
@@ -70,8 +78,9 @@ class Totals:
     """What has happened since power-up.
 
     All numbers count clocks, except `instructions` (started), `engine_runs` (started) and the data
-    transfers in `reads` and `writes`, by region: "ram", "no_ram", "engine", "uart", "lcd", "gpio"
-    and "other". Instruction fetches are not transfers of data.
+    transfers in `reads` and `writes`, by region: "ram", "no_ram", "engine", "uart", "lcd", "gpio",
+    "sram", "external" and "other". Instruction fetches are not transfers of data.
+    The engine of `engine_runs` and `engine_busy_clocks` is the block engine of CS1, also in CS2.
     """
 
     clocks: int
@@ -90,19 +99,47 @@ def _one_of(name: str, value: object, known: Sequence[str]) -> None:
         raise ValueError(f"There is no {name} called {value!r}; the known ones are: {names}.")
 
 
-def _power_up(cpu: str, ram_bytes: int, ram_wait: int) -> tuple[Any, Any]:
+def _power_up(config: Any) -> tuple[Any, Any]:
     """Return a model in memory that the system hands out page by page, and that memory."""
-    config = ffi.new("csc_sim_soc_config_t *", (_CPUS[cpu], ram_bytes, ram_wait))
     memory = ffi.from_buffer("uint8_t[]", mmap.mmap(-1, int(lib.csc_sim_soc_sizeof(config))))
     soc = ffi.cast("csc_sim_soc_t *", memory)
     lib.csc_sim_soc_init(soc, config)
     return soc, memory
 
 
+class _Inside(Cs2Part):
+    """The CS2 in a system on chip: looked at, but not driven, from outside."""
+
+    def __init__(self, soc: Any, parameters: Parameters, trace_room: int) -> None:
+        self.name, self.parameters = "cs2", parameters
+        self._soc = soc
+        self._room = trace_room
+        self._seen: list[Event] = []
+        self.look().trace(trace_room)
+
+    def look(self) -> _Inside:
+        """Bring it to the current clock."""
+        self._sim = lib.csc_sim_soc_cs2(self._soc)
+        return self
+
+    def take_events(self) -> list[Event]:
+        """Return all commands completed so far, if they are recorded."""
+        if self._room:
+            if self.look().events_lost:
+                raise RuntimeError(f"More than {self._room} commands completed between two looks.")
+            events = self.events
+            self._seen += events
+            if events:
+                self.trace(self._room)
+        return self._seen
+
+
 class Soc:
     """One chip with RAM, at clock 0 of its reset: the processor fetches from address 0.
 
-    Registers and RAM, undefined in the hardware, start with zeros.
+    Registers and memories, undefined in the hardware, start with zeros.
+    A CS2 has two memories more, which `load`, `load_elf` and `read` reach too: its SRAM at
+    `Soc.SRAM` and the external memory at `Soc.EXTERNAL`.
 
     >>> soc = Soc("cs1")
     >>> soc.load(0, [0x0F000537, 0x02A00593, 0x00B52223])  # lui a0; li a1, 42; sw a1, 4(a0)
@@ -112,41 +149,95 @@ class Soc:
     3
     """
 
+    SRAM = 0x30000000
+    EXTERNAL = 0x40000000
+
     def __init__(
         self,
         chip: str = "cs1",
         ram_wait: SupportsIndex = 0,
         ram_bytes: SupportsIndex = 4 << 20,
-        cpu: str = "rv32i",
+        cpu: str | None = None,
         trace: bool = False,
+        external_bytes: SupportsIndex | None = None,
+        command_trace: bool = False,
+        **parameters: SupportsIndex,
     ) -> None:
         """Power up.
 
         Args:
-            chip: "cs1".
+            chip: "cs1" or "cs2".
             ram_wait: 0 if RAM answers in the clock of the request, 1 if one clock later.
             ram_bytes: RAM from address 0, a multiple of 4, up to 240 MiB.
-            cpu: "rv32i", as built into CS1, or "rv32imc", as built into CS2.
+            cpu: "rv32i", as built into CS1, or "rv32imc", as built into CS2; None is the chip's.
             trace: record every data transfer in `trace_data`; makes loads and stores slower.
+            external_bytes: external memory of a CS2, a multiple of 64, up to 64 MiB; None is
+                16 MiB.
+            command_trace: record every finished command of a CS2 in `commands`.
+            **parameters: of a CS2, where it is not the published one: `sram_bytes`, `array`,
+                `lanes`, `ext_bytes_per_clock`, `ext_latency`, `ext_burst`; CHIP.md explains them.
 
         Raises:
-            ValueError: there is no such chip, processor or RAM.
+            ValueError: there is no such chip, processor or memory.
 
         """
-        _one_of("chip", chip, _CHIPS)
-        _one_of("cpu", cpu, tuple(_CPUS))
-        self.chip, self.cpu = chip, cpu
+        _one_of("chip", chip, tuple(_CHIPS))
+        self.chip, self.cpu = chip, _CPU_OF[chip] if cpu is None else cpu
+        _one_of("cpu", self.cpu, tuple(_CPUS))
         self.ram_wait = _check_int("ram_wait", ram_wait, 0, 1)
         self.ram_bytes = _check_int("ram_bytes", ram_bytes, 4, int(lib.CSC_SIM_RAM_MAX))
         if self.ram_bytes % 4:
             raise ValueError(f"ram_bytes must be a multiple of 4, got {self.ram_bytes}.")
-        self._soc, self._memory = _power_up(cpu, self.ram_bytes, self.ram_wait)
+        self.external_bytes = self._check_external(external_bytes)
+        self.parameters = self._check_parameters(parameters)
+        self._soc, self._memory = _power_up(self._config())
+        room = _COMMAND_ROOM if command_trace else 0
+        self._inside = _Inside(self._soc, self.parameters, room) if self.parameters else None
         self._output = bytearray()
         self._input = b""
         self._trace_data: list[tuple[int, int, int, int]] = []
         self._trace: Any = ffi.new("csc_sim_transfer_t[]", _TRACE_ROOM) if trace else None
         if trace:
             lib.csc_sim_soc_trace(self._soc, self._trace, _TRACE_ROOM)
+
+    def _check_external(self, count: SupportsIndex | None) -> int:
+        if self.chip != "cs2":
+            if count:
+                raise ValueError("Only a chip 'cs2' has external memory.")
+            return 0
+        limit = int(lib.CSC_SIM_EXTERNAL_MAX)
+        checked = _check_int("external_bytes", 16 << 20 if count is None else count, 0, limit)
+        if checked % 64:
+            raise ValueError(f"external_bytes must be a multiple of 64, got {checked}.")
+        return checked
+
+    def _check_parameters(self, given: dict[str, SupportsIndex]) -> Parameters | None:
+        if self.chip == "cs2":
+            return make_parameters(given)
+        if given:
+            raise TypeError(f"A chip {self.chip!r} has no parameters, got {sorted(given)}.")
+        return None
+
+    def _config(self) -> Any:
+        config = ffi.new("csc_sim_soc_config_t *")
+        config.cpu, config.chip = _CPUS[self.cpu], _CHIPS[self.chip]
+        config.ram_bytes, config.ram_wait = self.ram_bytes, self.ram_wait
+        config.external_bytes = self.external_bytes
+        if self.parameters:
+            for name, value in asdict(self.parameters).items():
+                setattr(config.cs2, name, value)
+        return config
+
+    def _cs2(self) -> _Inside:
+        """Return the CS2 inside, brought to the current clock."""
+        if self._inside is None:
+            raise ChipError(f"A chip {self.chip!r} has no command queue; take 'cs2'.")
+        return self._inside.look()
+
+    @property
+    def sram_bytes(self) -> int:
+        """The size of the SRAM of a CS2."""
+        return self.parameters.sram_bytes if self.parameters else 0
 
     def __repr__(self) -> str:
         """Return what it is and where it stands, for people."""
@@ -155,14 +246,14 @@ class Soc:
     # --- memory -----------------------------------------------------------------------------------
 
     def load(self, address: SupportsIndex, data: bytes | Sequence[int]) -> None:
-        """Put bytes, or 32-bit words, into RAM; no clock passes.
+        """Put bytes, or 32-bit words, into a memory; no clock passes.
 
         Args:
             address: of the first byte; a multiple of 4 for words.
             data: bytes, or a sequence of integers from 0 to 2**32 - 1.
 
         Raises:
-            ValueError: the data do not fit into RAM, or the address of words is not aligned.
+            ValueError: the data do not fit into a memory, or the address of words is not aligned.
 
         """
         place = _check_int("address", address, 0, 2**32 - 1)
@@ -177,39 +268,43 @@ class Soc:
             raise ValueError(self._not_ram("data", place, len(content)))
 
     def load_elf(self, path: str | Path) -> None:
-        """Put the segments of a 32-bit RISC-V ELF file into RAM, at their physical addresses.
+        """Put the segments of a 32-bit RISC-V ELF file into memory, at their physical addresses.
 
         The processor starts at address 0, whatever the entry point of the file.
 
         Raises:
             FileNotFoundError: there is no such file.
-            InputError: it is not a 32-bit little-endian RISC-V ELF file, or lies outside RAM.
+            InputError: it is not a 32-bit little-endian RISC-V ELF file, or lies outside the
+                memories.
 
         """
         for address, content, count in _elf_segments(Path(path)):
-            if address + count > self.ram_bytes:
+            if lib.csc_sim_soc_load(self._soc, address, content.ljust(count, b"\0"), count):
                 raise InputError(f"{path}: {self._not_ram('segment', address, count)}")
-            lib.csc_sim_soc_load(self._soc, address, content.ljust(count, b"\0"), count)
 
     def _not_ram(self, what: str, address: int, count: int) -> str:
-        return (
+        text = (
             f"The {what} at {address:#x}, {count} bytes, is not inside RAM, which has "
-            f"{self.ram_bytes} bytes from address 0."
+            f"{self.ram_bytes} bytes from address 0"
         )
+        if self.chip == "cs2":
+            text += f", nor inside SRAM ({self.sram_bytes} bytes from {self.SRAM:#x}) or external "
+            text += f"memory ({self.external_bytes} bytes from {self.EXTERNAL:#x})"
+        return f"{text}."
 
     def read(self, address: SupportsIndex, count: SupportsIndex) -> bytes:
-        """Return `count` bytes of RAM; no clock passes and no device is read.
+        """Return `count` bytes of a memory; no clock passes and no device is read.
 
         Raises:
-            ValueError: not all of it is RAM.
+            ValueError: not all of it is one memory.
 
         """
         place = _check_int("address", address, 0, 2**32 - 1)
         length = _check_int("count", count, 0, 2**32 - 1)
-        if place + length > self.ram_bytes:
+        sizes = (self.ram_bytes, self.sram_bytes, self.external_bytes)
+        content = ffi.new("uint8_t[]", min(length, max(sizes)))
+        if length > max(sizes) or lib.csc_sim_soc_read(self._soc, place, content, length):
             raise ValueError(self._not_ram("range", place, length))
-        content = ffi.new("uint8_t[]", length)
-        lib.csc_sim_soc_read(self._soc, place, content, length)
         return bytes(ffi.buffer(content, length))
 
     # --- running ----------------------------------------------------------------------------------
@@ -236,6 +331,8 @@ class Soc:
         buffer = ffi.new("uint8_t[]", room)
         count = lib.csc_sim_soc_uart_output(self._soc, buffer, room)
         self._output += ffi.buffer(buffer, count)
+        if self._inside is not None:
+            self._inside.take_events()
         if self._trace is None:
             return
         count = lib.csc_sim_soc_traced(self._soc)
@@ -293,6 +390,16 @@ class Soc:
         """
         return self._trace_data
 
+    @property
+    def chip_totals(self) -> ChipTotals:
+        """What the engines, the SRAM and the external bus of a CS2 have done since power-up."""
+        return self._cs2().totals
+
+    @property
+    def commands(self) -> list[Event]:
+        """Every completed command of a CS2 so far, if `command_trace` is on."""
+        return list(self._cs2().take_events())
+
     # --- pins -------------------------------------------------------------------------------------
 
     @property
@@ -334,7 +441,7 @@ class Soc:
 
     @property
     def interrupts(self) -> int:
-        """The interrupt lines: bit 16 block engine, 18 UART transmit, 19 UART receive.
+        """The interrupt lines: bit 16 block engine, 17 queue, 18 UART transmit, 19 UART receive.
 
         The processors are built without interrupts; nothing happens on a line.
         """
@@ -350,11 +457,19 @@ class Soc:
                 have ended after so many multiplies. change_read_at, change_read: which of the reads
                 of the engine, from 1, is changed by exclusive or with what. change_byte_at,
                 change_byte: the same for a byte the UART sends. lose_byte_at: which one is lost.
-                interrupts: lines that are always high.
+                interrupts: lines that are always high. Of a CS2 also, counted from 1 since
+                power-up: hang_command: this command is never completed. change_command,
+                change_word, change_mask: this descriptor arrives with a word changed by exclusive
+                or. external_error: this burst of DMA engine or descriptor fetch fails.
+                lose_doorbell_at: this write of QUEUE_TAIL has no effect.
 
         """
+        of_chip = _CHIP_FAULTS if self._inside else ()
         for name in faults:
-            _one_of("fault", name, tuple(_FAULTS))
+            _one_of("fault", name, (*_FAULTS, *of_chip))
+        if self._inside:
+            chosen = {name: index(faults[name]) for name in of_chip if name in faults}
+            self._cs2().faults = ChipFaults(**chosen)
         model = lib.csc_sim_soc_faults(self._soc)
         for name, limit in _FAULTS.items():
             setattr(model, name, _check_int(name, faults.get(name, 0), 0, limit))

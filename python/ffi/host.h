@@ -8,6 +8,7 @@
 #include "cs1.h"
 #include "cs1_bus.h"
 #include "cs1_regs.h"
+#include "cs2.h"
 #include "cs2_regs.h"
 #include "csc.h"
 #include "csc_sim.h"
@@ -37,6 +38,55 @@ static inline void csc_host_cs1_init(csc_host_cs1_t *host, csc_sim_cs1_t *engine
   host->bus.write32 = csc_sim_cs1_bus_write32;
   csc_cs1_init(&host->driver, &host->bus, CSC_CS1_ENGINE_BASE, CSC_CS1_POLL_LIMIT);
   host->backend = csc_cs1_backend(&host->kernels, &host->driver);
+}
+
+// A CS2 backend on a chip model. Holds pointers into itself: never copy it.
+typedef struct {
+  csc_sim_cs2_t *sim;
+  csc_bus_t bus;
+  csc_cs1_t engine;
+  csc_cs2_t chip;
+  csc_cs2_backend_t own;
+  csc_backend_t backend;
+} csc_host_cs2_t;
+
+// Clocks between two looks at the queue: a processor has to execute instructions too.
+#define CSC_HOST_CS2_PAUSE 15u
+
+static inline int csc_host_cs2_read32(void *ctx, uint32_t address, uint32_t *value) {
+  csc_host_cs2_t *host = (csc_host_cs2_t *)ctx;
+  uint32_t offset = address - CSC_CS2_ENGINE2_BASE;
+  if (offset >= CSC_CS2_ENGINE2_REGION) return 1;
+  if (offset == CSC_CS2_QUEUE_STATUS) csc_sim_cs2_step(host->sim, CSC_HOST_CS2_PAUSE);
+  *value = csc_sim_cs2_read(host->sim, offset);
+  return 0;
+}
+
+static inline int csc_host_cs2_write32(void *ctx, uint32_t address, uint32_t value) {
+  csc_host_cs2_t *host = (csc_host_cs2_t *)ctx;
+  uint32_t offset = address - CSC_CS2_ENGINE2_BASE;
+  if (offset >= CSC_CS2_ENGINE2_REGION) return 1;
+  csc_sim_cs2_write(host->sim, offset, value);
+  return 0;
+}
+
+// `blob` is what the model's external memory begins with, as the runtime has loaded it; behind
+// `store`, an offset in that memory, all is free.
+static inline void csc_host_cs2_init(csc_host_cs2_t *host, csc_sim_cs2_t *sim, const uint8_t *blob,
+                                     uint32_t external_bytes, uint32_t store) {
+  host->sim = sim;
+  host->bus.ctx = host;
+  host->bus.read32 = csc_host_cs2_read32;
+  host->bus.write32 = csc_host_cs2_write32;
+  csc_cs1_init(&host->engine, &host->bus, CSC_CS1_ENGINE_BASE, CSC_CS1_POLL_LIMIT);
+  csc_cs2_status_t status = csc_cs2_init(&host->chip, &host->bus, CSC_CS2_ENGINE2_BASE);
+  host->own.chip = status ? NULL : &host->chip;
+  host->own.sram = csc_sim_cs2_sram(sim);
+  host->own.external = blob;
+  host->own.external_bytes = external_bytes;
+  host->own.store = store;
+  host->own.store_bytes = external_bytes - store;
+  host->backend = csc_cs2_backend(&host->own, &host->engine);
 }
 
 #endif

@@ -34,6 +34,20 @@ typedef struct {
   const csc_hook_t *hook;
 } csc_job_t;
 
+typedef enum {
+  CSC_PLAN_NONE,
+  CSC_PLAN_USED,
+  CSC_PLAN_BACKEND,
+  CSC_PLAN_CHIP,
+  CSC_PLAN_LENGTH,
+  CSC_PLAN_SRAM,
+  CSC_PLAN_ARENA,
+  CSC_PLAN_BLOB,
+  CSC_PLAN_STORE,
+  ...
+} csc_plan_state_t;
+
+csc_plan_state_t csc_plan_state(const csc_job_t *job);
 csc_status_t csc_load_model(csc_model_t *model, const void *blob, size_t bytes, csc_error_t *error);
 csc_status_t csc_start(const csc_job_t *job, csc_error_t *error);
 csc_status_t csc_run(const csc_job_t *job, csc_error_t *error);
@@ -57,3 +71,19 @@ typedef struct {
 } csc_host_cs1_t;
 
 void csc_host_cs1_init(csc_host_cs1_t *host, csc_sim_cs1_t *engine);
+
+typedef struct {
+  uint32_t poll_limit;
+  uint32_t watchdog;
+  ...;
+} csc_cs2_t;
+
+typedef struct {
+  csc_cs1_t engine;
+  csc_cs2_t chip;
+  csc_backend_t backend;
+  ...;
+} csc_host_cs2_t;
+
+void csc_host_cs2_init(csc_host_cs2_t *host, csc_sim_cs2_t *sim, const uint8_t *blob,
+                       uint32_t external_bytes, uint32_t store);

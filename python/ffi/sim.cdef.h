@@ -105,13 +105,19 @@ typedef struct csc_sim_soc csc_sim_soc_t;
 
 typedef enum { CSC_SIM_CPU_RV32I, CSC_SIM_CPU_RV32IMC } csc_sim_cpu_t;
 
+typedef enum { CSC_SIM_CHIP_CS1, CSC_SIM_CHIP_CS2 } csc_sim_chip_t;
+
 typedef struct {
   csc_sim_cpu_t cpu;
   uint32_t ram_bytes;
   uint32_t ram_wait;
+  csc_sim_chip_t chip;
+  csc_sim_cs2_config_t cs2;
+  uint32_t external_bytes;
 } csc_sim_soc_config_t;
 
 #define CSC_SIM_RAM_MAX ...
+#define CSC_SIM_EXTERNAL_MAX ...
 
 typedef enum {
   CSC_SIM_STOP_LIMIT,
@@ -189,3 +195,4 @@ uint32_t csc_sim_soc_interrupts(csc_sim_soc_t *soc);
 void csc_sim_soc_trace(csc_sim_soc_t *soc, csc_sim_transfer_t *transfers, size_t room);
 size_t csc_sim_soc_traced(const csc_sim_soc_t *soc);
 csc_sim_faults_t *csc_sim_soc_faults(csc_sim_soc_t *soc);
+csc_sim_cs2_t *csc_sim_soc_cs2(csc_sim_soc_t *soc);

@@ -74,7 +74,7 @@ static void embed(const char *path) {
   fclose(file);
   csc_model_t model;
   uint32_t work = 0;
-  if (!csc_load_model(&model, blob, bytes, NULL)) work = (uint32_t)csc_work_bytes(&model);
+  if (!csc_load_model(&model, blob, bytes, NULL)) work = (uint32_t)csc_work_bytes(&model, 0);
   image.model_address = (uint32_t)(uintptr_t)blob;
   image.model_bytes = bytes;
   image.work_address = (uint32_t)(uintptr_t)take_memory(work);
@@ -94,8 +94,16 @@ int main(int count, char **arguments) {
   if (!engine) die("malloc");
   csc_sim_cs1_init(engine);
   csc_host_cs1_init(&host, engine);
-  csc_board_t board = {&image, host.backend, &host.driver, 1000,   stack,   stack + 4,
-                       NULL,   read_byte,    write_byte,   clocks, restart, NULL};
+  csc_board_t board = {.image = &image,
+                       .backend = host.backend,
+                       .engine = &host.driver,
+                       .counter_hz = 1000,
+                       .stack_low = stack,
+                       .stack_high = stack + 4,
+                       .read = read_byte,
+                       .write = write_byte,
+                       .clocks = clocks,
+                       .restart = restart};
   server.board = board;
   csc_serve(&server);
   free(engine);

@@ -22,7 +22,7 @@ static void mend(uint8_t *blob, size_t bytes) {
   csc_blob_header_t *header = (csc_blob_header_t *)(void *)blob;
   if (bytes < CSC_HEADER_BYTES) return;
   header->file_bytes = (uint32_t)bytes;
-  for (uint32_t i = 0; i < 5; i++) mend_section(blob, bytes, i);
+  for (uint32_t i = 0; i < header->section_count && i < 6; i++) mend_section(blob, bytes, i);
   header->header_crc = 0;
   header->header_crc = csc_crc32(0, blob, CSC_HEADER_BYTES);
 }

@@ -7,7 +7,7 @@ names of the records before it.
 """
 
 VERSION_MAJOR = 1
-VERSION_MINOR = 0
+VERSION_MINOR = 1
 IMAGE_MAGIC = b"CSCIMAGE"
 IMAGE_VERSION = 1
 
@@ -69,6 +69,7 @@ ENUMS = {
         "CLOCKS": (1, "there is a cycle counter"),
         "ENGINE": (2, "products run on a block engine, whose work is counted"),
         "EMBEDDED": (4, "the image holds a model"),
+        "PLANS": (8, "a chip runs the plans of blobs"),
     },
     "memory": {
         "NONE": (0, "unused entry"),
@@ -134,7 +135,11 @@ GET_OUTPUT = [
     ("count", "u32", 1, "1 .. body_max"),
 ]
 GET_CLOCKS = [("first", "u32", 1, "number of the first op wanted")]
-RAN = [("clocks", "u64", 1, "clocks of the whole run, hooks included; 0 without a counter")]
+RAN = [
+    ("clocks", "u64", 1, "clocks of the whole run, hooks included; 0 without a counter"),
+    ("plan", "u32", 1, "csc_plan_state_t: whether the run followed the plan, or why not"),
+    ("reserved", "u32", 1, "0"),
+]
 OP_CLOCKS = [
     ("clocks", "u64", 1, "from the op's begin to its end; 0 without a counter"),
     ("engine_clocks", "u64", 1, "clocks the block engine multiplied; the rest 0 without one"),

@@ -2,82 +2,18 @@
 
 #include "board.h"
 
-#include "clocks.h"
+#include "compactscale.h"
 #include "cs1.h"
-#include "cs1_regs.h"
 #include "image.h"
-
-#define UART 0x20000000u
-#define UART_DATA 0x00u
-#define UART_STATUS 0x04u
-#define UART_CONTROL 0x08u
-#define UART_BAUD_DIV 0x0Cu
-#define STATUS_SENDER_FULL 4u
-#define STATUS_RECEIVER_EMPTY 8u
-#define MARK 0x0F000004u
-#define CONTROL_ON 3u  // sender and receiver
 
 CSC_IMAGE("cs1", 868,
           {CSC_LINKED(csc_data_end), CSC_LINKED(csc_ram_end), CSC_FRAME_MEMORY_OPEN_END, 0});
 
-static csc_cs1_t driver;
+static csc_cs1_t engine;
 static csc_kernel_table_t kernels;
 
-static volatile uint32_t *reg(uint32_t address) { return (volatile uint32_t *)(uintptr_t)address; }
-
-static int bus_read(void *ctx, uint32_t address, uint32_t *value) {
-  (void)ctx;
-  *value = *reg(address);
-  return 0;
-}
-
-static int bus_write(void *ctx, uint32_t address, uint32_t value) {
-  (void)ctx;
-  *reg(address) = value;
-  return 0;
-}
-
-static const csc_bus_t bus = {0, bus_read, bus_write};
-
-static int read_byte(void *ctx) {
-  (void)ctx;
-  while (*reg(UART + UART_STATUS) & STATUS_RECEIVER_EMPTY) {
-  }
-  return (int)(*reg(UART + UART_DATA) & 0xFFu);
-}
-
-static void write_byte(void *ctx, uint8_t byte) {
-  (void)ctx;
-  while (*reg(UART + UART_STATUS) & STATUS_SENDER_FULL) {
-  }
-  *reg(UART + UART_DATA) = byte;
-}
-
-// The chip has no reset register; what is in the sender's queue still goes out.
-static void restart(void *ctx) {
-  (void)ctx;
-  csc_reset();
-}
-
-// No memory is there; the model of the chip stops for a moment at a store to this word.
-static void mark(void *ctx, uint32_t word) {
-  (void)ctx;
-  *reg(MARK) = word;
-}
-
 void csc_board_start(csc_board_t *board) {
-  *reg(UART + UART_BAUD_DIV) = csc_image.uart_divisor;
-  *reg(UART + UART_CONTROL) = CONTROL_ON;
-  csc_cs1_init(&driver, &bus, CSC_CS1_ENGINE_BASE, CSC_CS1_POLL_LIMIT);
-  driver.window = reg(CSC_CS1_ENGINE_BASE);
+  csc_compactscale_start(board, &engine, csc_image.uart_divisor);
   board->image = &csc_image;
-  board->backend = csc_cs1_backend(&kernels, &driver);
-  board->engine = &driver;
-  board->stack_low = csc_stack_low;
-  board->stack_high = csc_stack_high;
-  board->read = read_byte;
-  board->write = write_byte;
-  board->clocks = csc_riscv_clocks;
-  board->restart = restart;
-  board->mark = mark;
+  board->backend = csc_cs1_backend(&kernels, &engine);
 }
