@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from csc_convert import cs2_format as chip
 from csc_convert.blob_writer import align, up8
@@ -37,10 +37,11 @@ LAG = 3  # column blocks by which a part of rows follows the part before it
 
 @dataclass(frozen=True)
 class Settings:
-    """How coarse a plan is: bytes of a chunk of weights, bytes of a buffer of scores."""
+    """How coarse a plan is: bytes of a chunk of weights and of a buffer of scores, loads ahead."""
 
     chunk_bytes: int
     score_bytes: int
+    ahead: int
 
 
 def flags(*pairs: tuple[bool, int]) -> int:
@@ -52,7 +53,7 @@ class Lowering:
     """Makes the commands of a blob for sequences of at most `max_length`."""
 
     def __init__(self, blob: Blob, max_length: int, settings: Settings) -> None:
-        """Inputs are there, nothing else."""
+        """Begin with the inputs alone."""
         self.blob = blob
         self.max_length = max_length
         self.settings = settings
@@ -280,7 +281,7 @@ class Lowering:
         count = max(1, -(-blocks * block_bytes // self.settings.chunk_bytes))
         count = min(count, blocks)
         borders = [8 * (blocks * i // count) for i in range(count)] + [width]
-        return [(low, high - low) for low, high in zip(borders, borders[1:], strict=False)]
+        return [(low, high - low) for low, high in pairwise(borders)]
 
     def _gemm_part(
         self, op: Op, matrices: tuple[Tiles, Tiles], part: Part, first: int, columns: int

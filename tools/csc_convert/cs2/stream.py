@@ -1,4 +1,4 @@
-"""Puts the commands that load constants into a program, early enough for the DMA engine to stay busy.
+"""Puts the commands that load constants into a program, early enough to keep the DMA engine busy.
 
 Weights go through a ring: each chunk stands behind the one before it, and from the end of the ring
 the next one goes to its start.
@@ -10,11 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from csc_convert import cs2_format as chip
-
 from .program import Buffer, Command
-
-AHEAD = chip.FIFO  # loads that stand before the first command that uses the oldest of them
 
 
 class RingTooSmall(Exception):  # noqa: N818
@@ -70,14 +66,17 @@ def uses(commands: list[Command]) -> dict[Buffer, Use]:
     return found
 
 
-def insert_loads(commands: list[Command], ring_bytes: int) -> Streamed:
-    """Put every load before a command of the program; raises RingTooSmall."""
+def insert_loads(commands: list[Command], ring_bytes: int, ahead: int) -> Streamed:
+    """Put every load before a command of the program; raises RingTooSmall.
+
+    ahead: how many loads may stand before the first command that uses the oldest of them.
+    """
     found, ring = uses(commands), Ring(ring_bytes)
     loads: dict[int, list[Command]] = {}
     position, order = 0, list(found)
     for number, buffer in enumerate(order):
-        if number >= AHEAD:
-            position = max(position, found[order[number - AHEAD]].first)
+        if number >= ahead:
+            position = max(position, found[order[number - ahead]].first)
         for old in ring.take(buffer) if buffer.in_ring else []:
             position = max(position, found[old].last + 1)
         if position > found[buffer].first:
