@@ -75,7 +75,7 @@ static void choose(csc_sim_cs2_t *sim) {
     sim->queue.coming = sim->queue.wanted;
     sim->queue.wanted = 0;
   } else if (sim->dma.wanted != 0) {
-    begin(sim, CSC_CS2_BUS_DMA, sim->dma.address, sim->dma.wanted, !sim->dma.target.is_sram);
+    begin(sim, CSC_CS2_BUS_DMA, sim->dma.address, sim->dma.wanted, sim->dma.wants_write);
     csc_cs2_dma_granted(sim);
   }
 }

@@ -524,9 +524,6 @@ static int is_bad_gemm(uint32_t flags) {
   if (has_all(flags, IS_INT16 | NO_REQUANT) || has_all(flags, TABLE | NO_REQUANT)) return 1;
   if ((flags & CONTEXT) != 0 && (flags & (NO_REQUANT | TABLE | WINDOW)) != 0) return 1;
   if (has_all(flags, WINDOW)) return 1;
-  if ((flags & CSC_CS2_GEMM_FLAG_CONV) != 0 && (flags & CSC_CS2_GEMM_FLAG_B_TRANSPOSED) != 0) {
-    return 1;
-  }
   return (flags & CSC_CS2_GEMM_FLAG_DEPTHWISE) != 0 && (flags & simple) != 0;
 }
 
@@ -604,25 +601,30 @@ static csc_cs2_cause_t check_lookup(const csc_cs2_checked_t *checked, const uint
 
 static csc_cs2_cause_t check_side(const csc_cs2_copy_side_t *side, const csc_cs2_spaces_t *spaces,
                                   uint32_t word, uint32_t *info) {
-  *info = word;
-  if (side->is_tiles && side->address % CSC_CS2_LINE != 0) return CSC_CS2_CAUSE_ALIGNMENT;
-  if (side->is_tiles && csc_cs2_space_of(side->address) != CSC_CS2_SPACE_SRAM) {
-    return CSC_CS2_CAUSE_RANGE;
-  }
   const uint64_t end = csc_cs2_offset_of(side->address) + side->reach;
-  if (end > spaces->bytes[csc_cs2_space_of(side->address)]) return CSC_CS2_CAUSE_RANGE;
-  return fault_if(side->is_tiles && side->stride % CSC_CS2_LINE != 0, CSC_CS2_CAUSE_ALIGNMENT,
-                  word + 2, info);
+  const uint32_t space = csc_cs2_space_of(side->address);
+  *info = word;
+  if (side->address % side->align != 0) return CSC_CS2_CAUSE_ALIGNMENT;
+  if (side->align > 1 && space != CSC_CS2_SPACE_SRAM) return CSC_CS2_CAUSE_RANGE;
+  if (end > spaces->bytes[space]) return CSC_CS2_CAUSE_RANGE;
+  return fault_if(side->stride % side->align != 0, CSC_CS2_CAUSE_ALIGNMENT, word + 2, info);
+}
+
+// Where the last byte of a side in tiles is, which may be in the row before the last one.
+static uint64_t tiles_reach(uint64_t rows, uint64_t stride, uint64_t bytes, uint64_t piece) {
+  const uint64_t last = (rows - 1) / TILE * stride + (rows - 1) % TILE * piece;
+  const uint64_t before = rows > TILE ? ((rows - 1) / TILE - 1) * stride + (TILE - 1) * piece : 0;
+  const uint64_t across = (bytes - 1) / piece * TILE * piece + (bytes - 1) % piece + 1;
+  return (last > before ? last : before) + across;
 }
 
 static csc_cs2_copy_side_t side_of(uint32_t address, uint32_t stride, int is_tiles, uint64_t rows,
                                    const uint32_t *words) {
   const uint32_t flags = csc_cs2_field(words, CSC_CS2_COPY_FLAGS);
   const uint64_t bytes = csc_cs2_field(words, CSC_CS2_COPY_ROW_BYTES);
-  const uint64_t tile = flags & CSC_CS2_DMA_FLAG_WIDE ? 2 * CSC_CS2_LINE : CSC_CS2_LINE;
-  csc_cs2_copy_side_t side = {address, stride, is_tiles, 0};
-  side.reach = is_tiles ? (up(rows, TILE) - 1) * stride + up(bytes, tile / TILE) * tile
-                        : (rows - 1) * stride + bytes;
+  const uint32_t piece = flags & CSC_CS2_DMA_FLAG_WIDE ? 2 * TILE : TILE;
+  csc_cs2_copy_side_t side = {address, stride, is_tiles ? piece : 1, 0};
+  side.reach = is_tiles ? tiles_reach(rows, stride, bytes, piece) : (rows - 1) * stride + bytes;
   return side;
 }
 
@@ -660,15 +662,12 @@ static csc_cs2_cause_t check_copy(const csc_cs2_spaces_t *spaces, const uint32_t
   const uint32_t rows = csc_cs2_field(words, CSC_CS2_COPY_ROWS);
   const csc_cs2_copy_side_t source = csc_cs2_copy_source(words, rows);
   const csc_cs2_copy_side_t target = csc_cs2_copy_target(words, rows);
-  const uint32_t from = csc_cs2_space_of(source.address);
-  const uint32_t to = csc_cs2_space_of(target.address);
   csc_cs2_cause_t cause = check_indices(spaces, words, info);
   if (cause == CSC_CS2_CAUSE_NONE) cause = check_side(&source, spaces, 5, info);
   if (cause == CSC_CS2_CAUSE_NONE) cause = check_side(&target, spaces, 6, info);
   if (cause != CSC_CS2_CAUSE_NONE) return cause;
-  return fault_if(
-      to == CSC_CS2_SPACE_WEIGHTS || (from != CSC_CS2_SPACE_SRAM && to != CSC_CS2_SPACE_SRAM),
-      CSC_CS2_CAUSE_RANGE, 6, info);
+  return fault_if(csc_cs2_space_of(target.address) == CSC_CS2_SPACE_WEIGHTS, CSC_CS2_CAUSE_RANGE, 6,
+                  info);
 }
 
 // --- all of it -----------------------------------------------------------------------------------

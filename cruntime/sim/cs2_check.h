@@ -27,8 +27,8 @@ typedef struct {
 typedef struct {
   uint32_t address;
   uint32_t stride;
-  int is_tiles;
-  uint64_t reach;  // bytes from the first to the last one; of tiles whole ones
+  uint32_t align;  // of address and stride: bytes of a piece in tiles, else 1
+  uint64_t reach;  // bytes from the first to the last one
 } csc_cs2_copy_side_t;
 
 // Of so many rows; gathering reaches as far as its limit.

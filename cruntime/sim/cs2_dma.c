@@ -62,7 +62,6 @@ static uint64_t moved_base(const csc_sim_cs2_t *sim, const csc_cs2_copy_side_t *
 static int start_side(csc_sim_cs2_t *sim, csc_cs2_side_t *side, const csc_cs2_copy_side_t *copy,
                       uint32_t param, int can_merge) {
   const uint32_t *words = csc_cs2_words(sim, CSC_CS2_ENGINE_DMA);
-  const uint32_t flags = csc_cs2_field(words, CSC_CS2_COPY_FLAGS);
   const uint64_t base = moved_base(sim, copy, param);
   if (base == UINT64_MAX) return 0;
   memset(side, 0, sizeof *side);
@@ -71,8 +70,8 @@ static int start_side(csc_sim_cs2_t *sim, csc_cs2_side_t *side, const csc_cs2_co
   side->stride = copy->stride;
   side->rows = csc_cs2_shape(sim, CSC_CS2_ENGINE_DMA).rows;
   side->row_bytes = csc_cs2_field(words, CSC_CS2_COPY_ROW_BYTES);
-  if (copy->is_tiles) side->element = flags & CSC_CS2_DMA_FLAG_WIDE ? 2 : 1;
-  if (can_merge && !copy->is_tiles && side->stride == side->row_bytes) {
+  if (copy->align > 1) side->element = copy->align / TILE;
+  if (can_merge && copy->align == 1 && side->stride == side->row_bytes) {
     side->row_bytes *= side->rows;
     side->rows = 1;
   }
@@ -141,7 +140,7 @@ static void write_sram(csc_sim_cs2_t *sim) {
 static void write_external(csc_sim_cs2_t *sim) {
   uint8_t word[CSC_CS2_LINE];
   const uint32_t bytes = csc_cs2_bus_word(sim);
-  if (sim->bus.user != CSC_CS2_BUS_DMA || bytes == 0) return;
+  if (sim->bus.user != CSC_CS2_BUS_DMA || !sim->bus.is_write || bytes == 0) return;
   if (sim->dma.held < bytes) {
     sim->bus.is_paused = 1;
     csc_cs2_stall(sim, CSC_CS2_ENGINE_DMA, CSC_CS2_STALL_BANK);
@@ -231,22 +230,24 @@ static void ask_sram(csc_sim_cs2_t *sim, uint32_t row, uint32_t held) {
   advance(&dma->source, bytes);
 }
 
-static void ask_burst(csc_sim_cs2_t *sim, const csc_cs2_side_t *side, uint32_t row) {
+static void ask_burst(csc_sim_cs2_t *sim, const csc_cs2_side_t *side, uint32_t row,
+                      uint32_t bytes) {
   sim->dma.address = address_of(side, row);
-  sim->dma.wanted = burst_bytes(sim, side);
+  sim->dma.wanted = bytes;
+  sim->dma.wants_write = side == &sim->dma.target;
 }
 
 // The bus has taken the request of this clock.
 void csc_cs2_dma_granted(csc_sim_cs2_t *sim) {
   csc_cs2_dma_t *dma = &sim->dma;
-  advance(dma->source.is_sram ? &dma->target : &dma->source, dma->wanted);
+  advance(dma->wants_write ? &dma->target : &dma->source, dma->wanted);
   dma->wanted = 0;
 }
 
 static void take_word(csc_sim_cs2_t *sim, uint32_t held) {
   uint8_t word[CSC_CS2_LINE];
   const uint32_t bytes = csc_cs2_bus_word(sim);
-  if (sim->bus.user != CSC_CS2_BUS_DMA || bytes == 0) return;
+  if (sim->bus.user != CSC_CS2_BUS_DMA || sim->bus.is_write || bytes == 0) return;
   if (held + bytes > CSC_CS2_DMA_BUFFER) {
     sim->bus.is_paused = 1;
     csc_cs2_stall(sim, CSC_CS2_ENGINE_DMA, CSC_CS2_STALL_BANK);
@@ -254,6 +255,30 @@ static void take_word(csc_sim_cs2_t *sim, uint32_t held) {
   }
   csc_cs2_external_read(sim, sim->bus.address, word, bytes);
   push(&sim->dma, word, bytes);
+}
+
+// A burst to read, ahead of the end of the one under way. Where the target is external too, bursts
+// to read and to write take turns, and none is longer than the buffer.
+static void ask_to_read(csc_sim_cs2_t *sim, uint32_t row) {
+  const csc_cs2_dma_t *dma = &sim->dma;
+  uint32_t bytes = burst_bytes(sim, &dma->source);
+  if (dma->wanted != 0) return;
+  if (!dma->target.is_sram) {
+    if (dma->held != 0 || sim->bus.user == CSC_CS2_BUS_DMA) return;
+    if (bytes > CSC_CS2_DMA_BUFFER) bytes = CSC_CS2_DMA_BUFFER;
+  }
+  ask_burst(sim, &dma->source, row, bytes);
+}
+
+static void ask_to_write(csc_sim_cs2_t *sim) {
+  const csc_cs2_dma_t *dma = &sim->dma;
+  uint32_t bytes = burst_bytes(sim, &dma->target);
+  if (is_done(&dma->target) || dma->wanted != 0) return;
+  if (!dma->source.is_sram) {
+    if (dma->held == 0 || sim->bus.user == CSC_CS2_BUS_DMA) return;
+    if (bytes > dma->held) bytes = dma->held;
+  }
+  ask_burst(sim, &dma->target, dma->target.row, bytes);
 }
 
 // `held`: bytes in the buffer at the beginning of the clock.
@@ -266,17 +291,14 @@ static void read_step(csc_sim_cs2_t *sim, uint32_t held) {
     if (has_row) ask_sram(sim, row, held);
   } else {
     take_word(sim, held);
-    if (has_row && dma->wanted == 0) ask_burst(sim, source, row);
+    if (has_row) ask_to_read(sim, row);
   }
   take(sim);
 }
 
 void csc_cs2_dma_tick(csc_sim_cs2_t *sim) {
   const uint32_t held = sim->dma.held;
-  const csc_cs2_side_t *target = &sim->dma.target;
   write_step(sim);
   read_step(sim, held);
-  if (!target->is_sram && !is_done(target) && sim->dma.wanted == 0) {
-    ask_burst(sim, target, target->row);
-  }
+  if (!sim->dma.target.is_sram) ask_to_write(sim);
 }

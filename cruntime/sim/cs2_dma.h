@@ -76,6 +76,7 @@ typedef struct {
   uint32_t indices[CSC_CS2_DMA_INDICES];
   uint32_t wanted;   // bytes of a burst that is asked for, 0 = none
   uint32_t address;  // of that burst
+  uint32_t wants_write;
   uint8_t buffer[CSC_CS2_DMA_BUFFER];
 } csc_cs2_dma_t;
 

@@ -78,23 +78,50 @@ static void take_roots(csc_cs2_vector_t *vector) {
   }
 }
 
-static int64_t normalize(const csc_cs2_vector_t *vector, uint32_t r, int32_t x) {
-  const csc_cs2_rsqrt_t root = vector->roots[r];
-  const int64_t deviation = (int64_t)vector->job.column_count * x - vector->sums[r];
-  return csc_cs2_clamp(csc_cs2_rs(deviation * root.r, (uint32_t)(12 + root.h)), -32767, 32767);
+// An output, decoded: constants of the 8 columns.
+typedef struct {
+  int64_t gain[8], offset[8];
+  uint32_t shift;
+  int32_t zero;
+} norm_output_t;
+
+static norm_output_t load_affine(const csc_cs2_vector_job_t *job, uint32_t part,
+                                 const uint8_t *affine) {
+  norm_output_t output;
+  output.shift = part == 0 ? job->shift_a : job->shift_b;
+  output.zero = part == 0 ? job->zero_point : job->zero_b;
+  for (uint32_t c = 0; c < 8; c++) {
+    output.offset[c] = (int32_t)csc_cs2_load32(affine + 8 * c);
+    output.gain[c] = (int32_t)csc_cs2_load32(affine + 8 * c + 4);
+  }
+  return output;
 }
 
-static void output(csc_cs2_vector_t *vector, const csc_cs2_position_t *at, const uint8_t *affine) {
+// Normalized values of a row, in place.
+static void normalize(const csc_cs2_vector_t *vector, uint32_t r, int32_t values[8]) {
+  const int64_t width = vector->job.column_count;
+  const int64_t root = vector->roots[r].r;
+  const uint32_t shift = (uint32_t)(12 + vector->roots[r].h);
+  for (uint32_t c = 0; c < 8; c++) {
+    const int64_t deviation = width * values[c] - vector->sums[r];
+    values[c] = (int32_t)csc_cs2_clamp(csc_cs2_rs(deviation * root, shift), -32767, 32767);
+  }
+}
+
+static void send_output(csc_cs2_vector_t *vector, const csc_cs2_position_t *at,
+                        const uint8_t *affine) {
   const csc_cs2_vector_job_t *job = &vector->job;
   const csc_cs2_tiles_t *out = at->part == 0 ? &job->out : &job->out_b;
-  const uint32_t shift = at->part == 0 ? job->shift_a : job->shift_b;
-  const int32_t zero = at->part == 0 ? job->zero_point : job->zero_b;
+  const norm_output_t output = load_affine(job, at->part, affine);
   int32_t elements[CSC_CS2_TILE];
-  for (uint32_t i = 0; i < CSC_CS2_TILE; i++) {
-    const int64_t offset = (int32_t)csc_cs2_load32(affine + 8 * (i % 8));
-    const int64_t gain = (int32_t)csc_cs2_load32(affine + 8 * (i % 8) + 4);
-    const int64_t scaled = normalize(vector, i / 8, vector->x[i]) * gain + offset;
-    elements[i] = csc_cs2_saturate(out, csc_cs2_rs(scaled, shift) + zero);
+  memcpy(elements, vector->x, sizeof elements);
+  for (uint32_t r = 0; r < 8; r++) {
+    int32_t *values = elements + 8 * r;
+    normalize(vector, r, values);
+    for (uint32_t c = 0; c < 8; c++) {
+      const int64_t scaled = values[c] * output.gain[c] + output.offset[c];
+      values[c] = csc_cs2_saturate(out, csc_cs2_rs(scaled, output.shift) + output.zero);
+    }
   }
   csc_cs2_send_tile(vector, csc_cs2_tile_line(out, 0, at->row, at->item), out->bytes, elements);
 }
@@ -107,7 +134,7 @@ static void execute(csc_sim_cs2_t *sim, const csc_cs2_position_t *at,
     case PHASE_ROOTS: take_roots(vector); break;
     default:
       if (at->part == 0) csc_cs2_unpack_tile(&vector->job.x, lines->x, vector->x);
-      output(vector, at, lines->constant[0]);
+      send_output(vector, at, lines->constant[0]);
   }
 }
 
