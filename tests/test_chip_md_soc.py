@@ -63,19 +63,27 @@ def is_one_of(soc: Soc, address: int) -> str:
     return next(name for name, count in soc.totals.reads.items() if count)
 
 
-@pytest.mark.parametrize("row", table("regions"), ids=lambda row: row[0])
-def test_regions(row: list[str]) -> None:
+REGIONS = [
+    *(("cs1", row) for row in table("regions")),
+    *(("cs2", row) for row in table("cs2 regions")),
+]
+
+
+@pytest.mark.parametrize(("chip", "row"), REGIONS, ids=lambda each: each[0] if each else "")
+def test_regions(chip: str, row: list[str]) -> None:
     first, last = int(row[0], 16), int(row[1], 16)
-    name = row[2].split()[0].strip(",")
+    name = row[2].split()[0].strip(",:")
     region = {"RAM": "ram", "block": "engine", "second": "other"}.get(name, name.lower())
-    assert is_one_of(Soc(), first) == region
-    top = is_one_of(Soc(), last - 3)
+    assert is_one_of(Soc(chip), first) == region
+    top = is_one_of(Soc(chip), last - 3)
     assert top == ("no_ram" if region == "ram" else region)
-    assert is_one_of(Soc(), (last + 1) % 2**32) != region or region == "other"
+    assert is_one_of(Soc(chip), (last + 1) % 2**32) != region or region == "other"
 
 
 def test_the_gaps_between_the_regions() -> None:
     assert is_one_of(Soc(), 0x10002000) == is_one_of(Soc(), 0x20030000) == "other"
+    assert is_one_of(Soc(), 0x30000000) == is_one_of(Soc(), 0x40000000) == "other"
+    assert is_one_of(Soc("cs2"), 0x10001000) == is_one_of(Soc("cs2"), 0x34000000) == "other"
     assert Soc().ram_bytes == 4 << 20
 
 
