@@ -151,15 +151,16 @@ def measure(row: Row, folder: Path) -> dict[str, Any]:
 def ffn_utilization(report: Any, ops: list[Any]) -> float:
     """Return products over clocks of the block engine's FFN commands, waits between them included."""
     numbers = {op.number for op in ops}
-    commands = [each for each in report.commands if each.tag in numbers and each.engine == 1]
+    commands = [each for each in report.commands if each.op in numbers and each.engine == "BLOCK"]
     spans = {}
     for each in commands:
-        start, end = spans.get(each.tag, (each.started, each.completed))
-        spans[each.tag] = min(start, each.started), max(end, each.completed)
+        start, end = spans.get(each.op, (each.started, each.completed))
+        spans[each.op] = min(start, each.started), max(end, each.completed)
     clocks = sum(end - start for start, end in spans.values())
     return sum(op.macs for op in ops) / report.parameters.array / clocks if clocks else 0.0
 
 
+SHARES = ("block products", "dma", "vector")
 HEAD = (
     "| model | tokens | promised, ms | asked, ms | CS2, clocks | CS2, ms | bound, clocks | bound by "
     "| ratio | block engine | DMA | vector | FFN products | energy, uJ | mW |"
@@ -179,7 +180,7 @@ def line(found: dict[str, Any]) -> str:
         f"{found['bound_clocks']:,}",
         found["bound"],
         f"{found['ratio']:.3f}",
-        *(f"{100 * shares[engine]:.0f} %" for engine in ("block products", "DMA", "VECTOR")),
+        *(f"{100 * shares[engine]:.0f} %" for engine in SHARES),
         f"{100 * found['ffn_utilization']:.1f} %",
         f"{found['energy_uj']:,.0f}",
         f"{found['milliwatts']:.0f}",
