@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cs2_reference import Reference
+from csc import Chip
 from csc_convert import blob_format as fmt
 from csc_convert.oracle import read_blob, run
 
@@ -48,6 +49,19 @@ def execute(blob, inputs, check_hazards=True):
     )
     reference.execute(model.plan.descriptors)
     return {t.name: read_output(reference.sram, t, length) for t in model.outputs}
+
+
+def run_on_chip(blob, inputs):
+    """Follow the plan on the model of the chip; returns the run, the outputs and the totals."""
+    model, weights = read_blob(blob), section(blob, fmt.Section.WEIGHTS)
+    program = model.plan.descriptors
+    chip = Chip("cs2", external=weights + program)
+    chip.write_sram(0, fill_sram(model, inputs))
+    places = {"weights": (0, len(weights)), "store": (len(weights), len(program))}
+    done = chip.run(program, [length_of(inputs)], at=2 << 30, **places)
+    sram = np.frombuffer(chip.read_sram(0, model.plan.sram_bytes), np.uint8)
+    outputs = {t.name: read_output(sram, t, length_of(inputs)) for t in model.outputs}
+    return done, outputs, chip.totals
 
 
 def assert_follows(blob, inputs):

@@ -11,7 +11,7 @@ import pytest
 import blob_factory as factory
 import tiny_bert
 from blob_factory import OP_CASES, Pool
-from cs2_plans import assert_follows, execute
+from cs2_plans import assert_follows, execute, run_on_chip
 from cs2_reference import HazardError, WaitError, decode
 from csc_convert import ConvertError, NoPlan, convert, make_plan, plan_chip
 from csc_convert import cs2_format as chip
@@ -21,7 +21,7 @@ from csc_convert.cs2 import memory, order, stream
 from csc_convert.cs2 import plan as planner
 from csc_convert.cs2.lower import Lowering
 from csc_convert.cs2.program import Access, Buffer, Command
-from csc_convert.oracle import OracleError, read_blob
+from csc_convert.oracle import OracleError, read_blob, run
 
 GROUPS = 16
 REFUSALS = ("needs a multiple of 8", "the SRAM has 524288")
@@ -83,9 +83,37 @@ def test_weights_stream_through_a_large_ring():
     assert made.ring_bytes >= 160 * 1024
     commands = [decode(words) for words in descriptors(made.blob)]
     sizes = [c.ROW_BYTES for c in commands if c.name == "COPY" and c.ROWS == 1]
-    assert 8192 < max(sizes) <= 16384
+    assert 16384 < max(sizes) <= 24576
     assert made.external_bytes > 12 * 256 * 256
     assert made.bound_clocks == max(-(-made.external_bytes // 4), -(-made.macs // 512))
+
+
+@pytest.mark.parametrize("length", [1, 64, 65, 128])
+def test_the_chip_gives_the_same_bits(big, length):
+    inputs = big_encoder(length)[1]
+    _, outputs, _ = run_on_chip(big.blob, inputs)
+    for name, wanted in run(big.blob, inputs).items():
+        np.testing.assert_array_equal(outputs[name], wanted, err_msg=name)
+
+
+def test_weights_never_stop_in_short_sequences():
+    """The time of a few tokens is that of the bytes, latencies of bursts included."""
+    made = make_plan(big_encoder(layers=4)[0])
+    done, _, totals = run_on_chip(made.blob, big_encoder(24, layers=4)[1])
+    assert done.clocks < 1.06 * totals.ext_read / 4
+    assert totals.ext_busy > 0.97 * done.clocks
+
+
+def test_the_block_engine_multiplies_in_long_sequences():
+    """Products of the FFN take at least 90 % of the clocks from its first to its last command."""
+    made = make_plan(big_encoder(layers=1)[0])
+    done, _, _ = run_on_chip(made.blob, big_encoder(128, layers=1)[1])
+    ops = [op for op in read_blob(made.blob).ops if op.kind == "GEMM"]
+    up = next(op for op in ops if op.operands["out"].dims[1] == 1024)
+    events = [event for event in done.events if event.tag == up.index and event.engine == 1]
+    products = 128 * 256 * 1024 / 512
+    assert products > 0.9 * sum(event.completed - event.started for event in events)
+    assert products > 0.9 * (events[-1].completed - events[0].started)
 
 
 def descriptors(blob):

@@ -22,12 +22,14 @@ from .program import LINE, Buffer, Command, external_bytes, macs
 from .stream import RingTooSmall, Streamed, check_loads, insert_loads
 
 CHIPS = {"cs2": (0x00325343, 0x00010000)}  # registers ID and VERSION
-RING_STEP = 16
+RING_STEP = 16  # lines
+RING_SHARE = 0.9  # of the largest ring, for which engines may stand in each other's way
+DISTANCES = ((32, 8), (32, 4), (32, 0), (16, 0))  # commands between uses of a place, see `layout`
 
 # From coarse to fine: less memory, more commands.
 SETTINGS = (
-    Settings(16384, 32768, cs2.FIFO),
-    Settings(8192, 16384, cs2.FIFO),
+    Settings(24576, 32768, 6),
+    Settings(8192, 16384, 6),
     Settings(4096, 8192, 4),
     Settings(1, 1, 1),
 )
@@ -159,40 +161,57 @@ def _fit_any(model: Blob, length: int, sram_bytes: int) -> Fitted:
         commands = Lowering(model, length, settings).run()
         fitted = _fit(commands, settings.ahead, sram_bytes)
         if fitted is not None:
+            settle(fitted.layout, fitted.ring, fitted.streamed.ring_places)
+            check_loads(fitted.streamed.commands)
+            check_layout(fitted.layout, sram_bytes)
             return fitted
     raise _does_not_fit(model, commands, sram_bytes)
 
 
 def _fit(commands: list[Command], ahead: int, sram_bytes: int) -> Fitted | None:
+    """Keep engines out of each other's way if a good ring is left, else take the largest ring."""
+    relaxed = _largest_ring(commands, ahead, sram_bytes, (0, 0))
+    if relaxed is None:
+        return None
+    for distances in DISTANCES:
+        strict = _largest_ring(commands, ahead, sram_bytes, distances)
+        if strict is not None and strict.ring.bytes >= RING_SHARE * relaxed.ring.bytes:
+            return strict
+    return relaxed
+
+
+def _largest_ring(
+    commands: list[Command], ahead: int, sram_bytes: int, distances: tuple[int, int]
+) -> Fitted | None:
     """Find the largest ring that leaves room for the rest, to within RING_STEP lines."""
     chunks = {buffer for command in commands for buffer in command.buffers if buffer.in_ring}
     low, high = 0, min(sum(buffer.size for buffer in chunks), sram_bytes) // LINE
     best, middle = None, high
     while high - low >= (RING_STEP if best else 0):
         try:
-            fitted = _try_ring(commands, middle * LINE, ahead, sram_bytes)
+            fitted = _try_ring(commands, middle * LINE, ahead, sram_bytes, distances)
         except RingTooSmall:
             low = middle + 1
         else:
             best = fitted or best
             low, high = (middle + 1, high) if fitted else (low, middle - 1)
         middle = (low + high) // 2
-    if best is not None:
-        settle(best.layout, best.ring, best.streamed.ring_places)
-        check_loads(best.streamed.commands)
-        check_layout(best.layout, sram_bytes)
     return best
 
 
 def _try_ring(
-    commands: list[Command], ring_bytes: int, ahead: int, sram_bytes: int
+    commands: list[Command],
+    ring_bytes: int,
+    ahead: int,
+    sram_bytes: int,
+    distances: tuple[int, int],
 ) -> Fitted | None:
     ring = Buffer("ring of weights", ring_bytes)
     streamed = insert_loads(commands, ring_bytes, ahead)
     items = lifetimes(streamed.commands, ring)
     if peak(items)[0] > sram_bytes:
         return None
-    found = layout(items, ring, sram_bytes)
+    found = layout(items, ring, sram_bytes, distances)
     return None if found is None else Fitted(streamed, ring, found)
 
 
