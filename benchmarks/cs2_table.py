@@ -151,7 +151,7 @@ def measure(row: Row, folder: Path) -> dict[str, Any]:
 def ffn_utilization(report: Any, ops: list[Any]) -> float:
     """Return products over clocks of the block engine's FFN commands, waits between them included."""
     numbers = {op.number for op in ops}
-    commands = [each for each in report.commands if each.op in numbers and each.engine == "BLOCK"]
+    commands = [each for each in report.commands if each.op in numbers and each.engine == "block"]
     spans = {}
     for each in commands:
         start, end = spans.get(each.op, (each.started, each.completed))
