@@ -859,7 +859,7 @@ HIDDEN = "layer1.norm2.a"
 BROKEN: list[tuple[int, str, Callable[[Editor], object]]] = [
     (1, "magic", lambda e: set_item(e.data, 3, 0x44)),
     (1, "version_major", lambda e: set_item(e.header["version_major"], 0, 2)),
-    (1, "version_minor", lambda e: set_item(e.header["version_minor"], 0, 1)),
+    (1, "version_minor", lambda e: set_item(e.header["version_minor"], 0, 2)),
     (1, "file_bytes", lambda e: set_item(e.header["file_bytes"], 0, len(e.data) + 64)),
     (1, "reserved", lambda e: set_item(e.header["reserved"], (0, 5), 1)),
     (1, "table padding", lambda e: set_item(e.data, 144, 1)),

@@ -1,4 +1,4 @@
-"""The command line: csc convert | infer | inspect | verify | firmware | profile."""
+"""The command line: csc convert | plan | infer | inspect | verify | firmware | profile."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 
 import csc
 from csc import _tables as tables
 from csc._plots import draw
 from csc._verify import LOGITS, read_data, split_labels, visible_lengths
 from csc.errors import CscError, InputError
-from csc_convert import ConvertError, write_file
+from csc_convert import ChipPlan, ConvertError, make_plan, write_file
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -91,25 +92,88 @@ def main() -> None:
     show_default=True,
     help="Which GEMMs read 13-bit instead of 8-bit activations.",
 )
+@click.option(
+    "--chip",
+    type=click.Choice(["cs2", "none"]),
+    default="cs2",
+    show_default=True,
+    help="Adds the commands for this chip, where it can hold the model; the rest is the same.",
+)
 @click.option("--min-sqnr", type=float, help="Fail below this SQNR (dB) of the worst output.")
 @click.option("--min-agreement", type=float, help="Fail below this share of equal predictions.")
 @json_option
 @_errors_end_with_2
 def convert(source: Path, output: Path, calibration: Path, max_length: int | None, pooling: str,
-            wide: str, min_sqnr: float | None, min_agreement: float | None,
+            wide: str, chip: str, min_sqnr: float | None, min_agreement: float | None,
             json_file: str | None) -> None:  # fmt: skip
     """Convert the Hugging Face directory SOURCE to an integer-only blob."""
     console = _console(json_file)
     with tables.progress_bars(console) as progress:
         made = csc.convert(
             source, output, calibration=calibration, max_length=max_length, pooling=pooling,
-            wide=wide, min_sqnr=min_sqnr, min_agreement=min_agreement, progress=progress,
+            wide=wide, chip=chip, min_sqnr=min_sqnr, min_agreement=min_agreement,
+            progress=progress,
         )  # fmt: skip
     report = made.report.to_dict()
     for table in tables.conversion_tables(report):
         console.print(table)
+    if made.plan is None and chip != "none":
+        console.print(f"Without a plan for {chip}: {made.no_plan}")
     console.print(f"Wrote {output}.")
     _write_json(json_file, report)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Blob to write."
+)
+@click.option("--chip", default="cs2", show_default=True, help="Chip to plan for: cs2.")
+@click.option(
+    "--sram-kb", type=click.IntRange(64, 16384), default=512, show_default=True,
+    help="On-chip memory of the chip in KiB, a multiple of 4.",
+)  # fmt: skip
+@click.option(
+    "--max-length", type=int, help="Longest sequence of the plan; default: that of the blob."
+)
+@json_option
+@_errors_end_with_2
+def plan(model: Path, output: Path, chip: str, sram_kb: int, max_length: int | None,
+         json_file: str | None) -> None:  # fmt: skip
+    """Put the commands that run the blob MODEL on a chip into it, in place of older ones."""
+    try:
+        blob = model.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"The blob {model} cannot be read: {reason}; check the path.") from None
+    made = make_plan(blob, chip, sram_bytes=1024 * sram_kb, max_length=max_length)
+    write_file(output, made.blob)
+    console = _console(json_file)
+    for table in _plan_tables(made):
+        console.print(table)
+    console.print(f"Wrote {output}.")
+    _write_json(json_file, made.to_dict())
+
+
+def _plan_tables(made: ChipPlan) -> list[Table]:
+    """Return a table of what the plan does, and one of where it keeps what."""
+    facts = [[f"commands of {name}", tables.count(made.commands[name])] for name in made.commands]
+    facts += [
+        ["longest sequence", str(made.max_length)],
+        ["SRAM bytes", f"{tables.count(made.sram_bytes)} (ring {tables.count(made.ring_bytes)})"],
+        ["external bytes", tables.count(made.external_bytes)],
+        ["multiply-accumulates", tables.count(made.macs)],
+        ["clocks, at least", tables.count(made.bound_clocks)],
+    ]
+    places = [
+        [place.name, hex(place.address), tables.count(place.bytes),
+         f"{place.first_op} to {place.last_op}"]
+        for place in made.places
+    ]  # fmt: skip
+    return [
+        tables.make_table("SRAM", ["what", "address>", "bytes>", "ops>"], places),
+        tables.make_table(f"Plan for {made.chip}", ["what", "value>"], facts),
+    ]
 
 
 @main.command()

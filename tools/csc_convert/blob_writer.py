@@ -282,7 +282,7 @@ def int32_bits(value: int) -> int:
 
 
 def assemble(sections: Sequence[bytes], **header_fields: int) -> bytes:
-    """Pad the sections, the last of which may be a plan; put header and section table before them."""
+    """Pad the five sections and a plan, if any; put header and section table before them."""
     padded = [data + bytes(align(len(data)) - len(data)) for data in sections]
     table = np.zeros(len(padded), fmt.SECTION)
     end = fmt.HEADER_BYTES

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import blob_format as fmt
 from .batches import Arrays
 from .blob_writer import write_blob
 from .calibrate import Statistics, collect, load_calibration
-from .errors import AccuracyGate, ConvertError, UnsupportedModel
+from .cs2 import CHIPS, ChipPlan, make_plan
+from .errors import AccuracyGate, ConvertError, NoPlan, UnsupportedModel
 from .evaluate import LOGITS, Measurement, evenly_chosen, measure
 from .files import write_file
 from .graph import Graph
@@ -22,6 +23,7 @@ from .source import load_source
 from .wide import LEAST_SHARE, MODES, SENSITIVITY_SEQUENCES, all_wide, free_wide, overshoot, rank
 
 MEASURED_SEQUENCES = 64
+NO_CHIP = "none"
 _CONVERTER = "csc_convert 1"
 
 Progress = Callable[[str, int, int], None]
@@ -29,10 +31,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Conversion:
-    """A finished conversion: the blob and what is known about it."""
+    """A finished conversion: the blob and what is known about it.
+
+    plan: the commands for the chip that are in the blob; no_plan: why there are none.
+    """
 
     blob: bytes
     report: Report
+    plan: ChipPlan | None = None
+    no_plan: str = ""
 
 
 def convert(
@@ -43,6 +50,7 @@ def convert(
     max_length: int | None = None,
     pooling: str = "auto",
     wide: str = "auto",
+    chip: str = "cs2",
     min_sqnr: float | None = None,
     min_agreement: float | None = None,
     progress: Progress | None = None,
@@ -55,12 +63,14 @@ def convert(
     max_length: the longest sequence the blob takes; by default the width of the calibration data.
     pooling: "cls" or "mean" adds the output sentence_embedding, "auto" looks into the directory.
     wide: "none" makes every GEMM int8, "all" int16 as far as possible, "auto" as many as needed.
+    chip: "cs2" adds the commands that run the blob on that chip, where it can be planned for it;
+        the blob runs everywhere all the same.  "none" adds nothing.
     min_sqnr, min_agreement: the least accuracy, in decibels of the worst output and as a share of
         the predictions; below it nothing is written.
     progress: called with (stage, done, total).
     The same arguments give the same bytes.  Raises ConvertError.
     """
-    _check_options(max_length, wide, min_sqnr, min_agreement)
+    _check_options(max_length, wide, chip, min_sqnr, min_agreement)
     progress = progress or (lambda _stage, _done, _total: None)
     progress("load", 0, 1)
     graph = load_source(source, pooling).graph
@@ -74,17 +84,36 @@ def convert(
     made = maker.make_auto() if wide == "auto" else maker.make(_fixed_wide(graph, wide))
     report = make_report(made.plan, made.arena, made.blob, made.measured, maker.sequences)
     _gate(report, min_sqnr, min_agreement)
+    conversion = _planned(Conversion(made.blob, report), chip)
     if output is not None:
-        write_file(Path(output), made.blob)
+        write_file(Path(output), conversion.blob)
     progress("write", 1, 1)
-    return Conversion(made.blob, report)
+    return conversion
+
+
+def _planned(made: Conversion, chip: str) -> Conversion:
+    """Add a plan for a chip, or the reason why there is none."""
+    if chip == NO_CHIP:
+        return replace(made, no_plan="No chip was asked for.")
+    try:
+        plan = make_plan(made.blob, chip)
+    except NoPlan as reason:
+        return replace(made, no_plan=str(reason))
+    report = replace(made.report, blob_bytes=len(plan.blob))
+    return Conversion(plan.blob, report, plan)
 
 
 def _check_options(
-    max_length: int | None, wide: str, min_sqnr: float | None, min_agreement: float | None
+    max_length: int | None,
+    wide: str,
+    chip: str,
+    min_sqnr: float | None,
+    min_agreement: float | None,
 ) -> None:
     if wide not in MODES:
         raise ConvertError(f"wide must be one of {', '.join(MODES)}, not {wide!r}.")
+    if chip not in (*CHIPS, NO_CHIP):
+        raise ConvertError(f"chip must be one of {', '.join((*CHIPS, NO_CHIP))}, not {chip!r}.")
     if max_length is not None and not 1 <= max_length <= fmt.MAX_LENGTH:
         raise ConvertError(f"max_length must be 1 to {fmt.MAX_LENGTH}, not {max_length}.")
     if min_agreement is not None and not 0 <= min_agreement <= 1:

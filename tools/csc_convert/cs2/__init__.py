@@ -5,6 +5,6 @@ them, memory gives every buffer a place, order makes commands wait for each othe
 the descriptors; plan holds all this together.
 """
 
-from .plan import ChipPlan, make_plan, plan_chip
+from .plan import CHIPS, ChipPlan, make_plan, plan_chip
 
-__all__ = ["ChipPlan", "make_plan", "plan_chip"]
+__all__ = ["CHIPS", "ChipPlan", "make_plan", "plan_chip"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from csc_convert import cs2_format as chip
 from csc_convert.blob_writer import align, up8
@@ -32,15 +32,17 @@ from .program import (
 SIZES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4}
 LIMITS = {"int8": (-128, 127), "int16": (-32768, 32767)}
 ROW_WISE = ("EMBED", "LAYERNORM", "ADD")
-LAG = 3  # column blocks by which a part of rows follows the part before it
+PAD = 4  # lines behind the rows of Q, K and V where these would all begin in the same bank
+LAG = 2  # column blocks by which a part of rows follows the part before it
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How coarse a plan is: bytes of a chunk of weights, bytes of a buffer of scores."""
+    """How coarse a plan is: bytes of a chunk of weights and of a buffer of scores, loads ahead."""
 
     chunk_bytes: int
     score_bytes: int
+    ahead: int
 
 
 def flags(*pairs: tuple[bool, int]) -> int:
@@ -52,7 +54,7 @@ class Lowering:
     """Makes the commands of a blob for sequences of at most `max_length`."""
 
     def __init__(self, blob: Blob, max_length: int, settings: Settings) -> None:
-        """Inputs are there, nothing else."""
+        """Begin with the inputs alone."""
         self.blob = blob
         self.max_length = max_length
         self.settings = settings
@@ -60,6 +62,9 @@ class Lowering:
         self.constants: dict[tuple[int, int, int], Buffer] = {}
         self.inputs = {t.index: self._pinned(t) for t in blob.inputs}
         self.values: dict[int, Tiles] = {}
+        self.attended = {
+            required(op, name).index for op in blob.ops if op.kind == "ATTENTION" for name in "qkv"
+        }
 
     def run(self) -> list[Command]:
         """Lower all ops, then move the outputs of the model to their places."""
@@ -97,8 +102,10 @@ class Lowering:
     def result(self, tensor: Tensor) -> Tiles:
         """Give a tensor a new value."""
         rows = self.max_length if tensor.dynamic else tensor.dims[0]
-        size = SIZES[tensor.dtype]
-        made = make_tiles(tensor.name, rows, tensor.dims[1], size, tensor.dynamic)
+        size, lines = SIZES[tensor.dtype], up8(tensor.dims[1]) // 8
+        in_one_bank = tensor.index in self.attended and lines % chip.BANKS == 0
+        pad = PAD if in_one_bank else 0
+        made = make_tiles(tensor.name, rows, tensor.dims[1], size, tensor.dynamic, pad)
         self.values[tensor.index] = made
         return made
 
@@ -237,8 +244,16 @@ class Lowering:
 
     def _add(self, op: Op) -> Callable[[Part], None]:
         x, y = (self.value(required(op, name)) for name in "ab")
-        out = self.result(required(op, "out"))
+        out = self._in_place(op, required(op, "a"), required(op, "out"))
         return lambda part: self._add_part(op, (x, y, out), part)
+
+    def _in_place(self, op: Op, x: Tensor, out: Tensor) -> Tiles:
+        """Give `out` a new value in the place of `x`, if that is not needed any more."""
+        later = self.blob.ops[op.index + 1 :]
+        if x in self.blob.outputs or any(x in other.reads for other in later):
+            return self.result(out)
+        self.values[out.index] = self.value(x)
+        return self.value(x)
 
     def _add_part(self, op: Op, matrices: tuple[Tiles, Tiles, Tiles], part: Part) -> None:
         x, y, out = matrices
@@ -280,7 +295,7 @@ class Lowering:
         count = max(1, -(-blocks * block_bytes // self.settings.chunk_bytes))
         count = min(count, blocks)
         borders = [8 * (blocks * i // count) for i in range(count)] + [width]
-        return [(low, high - low) for low, high in zip(borders, borders[1:], strict=False)]
+        return [(low, high - low) for low, high in pairwise(borders)]
 
     def _gemm_part(
         self, op: Op, matrices: tuple[Tiles, Tiles], part: Part, first: int, columns: int

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
 from csc_convert import blob_format as fmt
-from csc_convert import cs2_format as chip
+from csc_convert import cs2_format as cs2
 from csc_convert.blob_writer import align, with_plan
 from csc_convert.errors import NoPlan
 from csc_convert.oracle import Blob, OracleError, read_blob
@@ -17,18 +18,20 @@ from .encode import encode
 from .lower import Lowering, Settings
 from .memory import Layout, Lifetime, check_layout, layout, lifetimes, peak, settle
 from .order import add_waits, check_waits
-from .program import Buffer, Command, external_bytes, macs
+from .program import LINE, Buffer, Command, external_bytes, macs
 from .stream import RingTooSmall, Streamed, check_loads, insert_loads
 
 CHIPS = {"cs2": (0x00325343, 0x00010000)}  # registers ID and VERSION
-RING_STEP = 2048
+RING_STEP = 16  # lines
+RING_SHARE = 0.9  # of the largest ring, for which engines may stand in each other's way
+DISTANCES = ((32, 8), (32, 4), (32, 0), (16, 0))  # commands between uses of a place, see `layout`
 
 # From coarse to fine: less memory, more commands.
 SETTINGS = (
-    Settings(16384, 32768),
-    Settings(8192, 16384),
-    Settings(4096, 8192),
-    Settings(1, 1),
+    Settings(24576, 32768, 6),
+    Settings(8192, 16384, 6),
+    Settings(4096, 8192, 4),
+    Settings(1, 1, 1),
 )
 
 
@@ -64,8 +67,15 @@ class ChipPlan:
     @property
     def bound_clocks(self) -> int:
         """No run of the longest sequence is shorter than this."""
-        per_clock = chip.EXT_BYTES_PER_CLOCK
-        return max(-(-self.external_bytes // per_clock), -(-self.macs // chip.ARRAY))
+        per_clock = cs2.EXT_BYTES_PER_CLOCK
+        return max(-(-self.external_bytes // per_clock), -(-self.macs // cs2.ARRAY))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Build a dict for JSON; the keys are the names of the fields, without the blob."""
+        names = [each.name for each in fields(self) if each.name not in ("blob", "places")]
+        result = {name: getattr(self, name) for name in names}
+        places = [asdict(place) for place in self.places]
+        return {**result, "bound_clocks": self.bound_clocks, "places": places}
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def plan_chip(
     blob: bytes,
     chip: str = "cs2",
     *,
-    sram_bytes: int = chip.SRAM_SIZE,
+    sram_bytes: int = cs2.SRAM_SIZE,
     max_length: int | None = None,
 ) -> bytes:
     """Return the blob with a plan for a chip; one that is there already is replaced.
@@ -96,7 +106,7 @@ def make_plan(
     blob: bytes,
     chip: str = "cs2",
     *,
-    sram_bytes: int = chip.SRAM_SIZE,
+    sram_bytes: int = cs2.SRAM_SIZE,
     max_length: int | None = None,
 ) -> ChipPlan:
     """Plan as plan_chip does; returns the figures of the plan too."""
@@ -149,57 +159,73 @@ def _fit_any(model: Blob, length: int, sram_bytes: int) -> Fitted:
     """Take the coarsest settings that fit."""
     for settings in SETTINGS:
         commands = Lowering(model, length, settings).run()
-        fitted = _fit(commands, sram_bytes)
+        fitted = _fit(commands, settings.ahead, sram_bytes)
         if fitted is not None:
+            settle(fitted.layout, fitted.ring, fitted.streamed.ring_places)
+            check_loads(fitted.streamed.commands)
+            check_layout(fitted.layout, sram_bytes)
             return fitted
     raise _does_not_fit(model, commands, sram_bytes)
 
 
-def _fit(commands: list[Command], sram_bytes: int) -> Fitted | None:
-    """Find the largest ring that leaves room for the rest."""
+def _fit(commands: list[Command], ahead: int, sram_bytes: int) -> Fitted | None:
+    """Keep engines out of each other's way if a good ring is left, else take the largest ring."""
+    relaxed = _largest_ring(commands, ahead, sram_bytes, (0, 0))
+    if relaxed is None:
+        return None
+    for distances in DISTANCES:
+        strict = _largest_ring(commands, ahead, sram_bytes, distances)
+        if strict is not None and strict.ring.bytes >= RING_SHARE * relaxed.ring.bytes:
+            return strict
+    return relaxed
+
+
+def _largest_ring(
+    commands: list[Command], ahead: int, sram_bytes: int, distances: tuple[int, int]
+) -> Fitted | None:
+    """Find the largest ring that leaves room for the rest, to within RING_STEP lines."""
     chunks = {buffer for command in commands for buffer in command.buffers if buffer.in_ring}
-    total = sum(buffer.size for buffer in chunks)
-    low, high = 0, min(total, sram_bytes) + 1
-    best = None
-    while high - low > (RING_STEP if best or low else 0):
-        middle = (low + high) // 2
-        middle = middle // 64 * 64 if high - low > 128 else middle
+    low, high = 0, min(sum(buffer.size for buffer in chunks), sram_bytes) // LINE
+    best, middle = None, high
+    while high - low >= (RING_STEP if best else 0):
         try:
-            fitted = _try_ring(commands, middle, sram_bytes)
+            fitted = _try_ring(commands, middle * LINE, ahead, sram_bytes, distances)
         except RingTooSmall:
             low = middle + 1
-            continue
-        if fitted is None:
-            high = middle
         else:
-            best, low = fitted, middle + 1
-    if best is not None:
-        settle(best.layout, best.ring, best.streamed.ring_places)
-        check_loads(best.streamed.commands)
-        check_layout(best.layout, sram_bytes)
+            best = fitted or best
+            low, high = (middle + 1, high) if fitted else (low, middle - 1)
+        middle = (low + high) // 2
     return best
 
 
-def _try_ring(commands: list[Command], ring_bytes: int, sram_bytes: int) -> Fitted | None:
+def _try_ring(
+    commands: list[Command],
+    ring_bytes: int,
+    ahead: int,
+    sram_bytes: int,
+    distances: tuple[int, int],
+) -> Fitted | None:
     ring = Buffer("ring of weights", ring_bytes)
-    streamed = insert_loads(commands, ring_bytes)
+    streamed = insert_loads(commands, ring_bytes, ahead)
     items = lifetimes(streamed.commands, ring)
     if peak(items)[0] > sram_bytes:
         return None
-    found = layout(items, ring, sram_bytes)
+    found = layout(items, ring, sram_bytes, distances)
     return None if found is None else Fitted(streamed, ring, found)
 
 
 def _does_not_fit(model: Blob, commands: list[Command], sram_bytes: int) -> NoPlan:
-    """Name the op that needs most."""
+    """Name the op that needs most, with as little ahead of it as possible."""
     ring = Buffer("ring of weights", 0)
+    commands = insert_loads(commands, 2**32, 1).commands
     items = lifetimes(commands, ring)
     need, at = peak([life for life in items if life.buffer is not ring])
     need += max((b.size for c in commands for b in c.buffers if b.in_ring), default=0)
-    op = model.ops[commands[at].tag]
     return NoPlan(
-        f"{op.place}: CS2 needs at least {need} bytes of SRAM there and has {sram_bytes}; "
-        "plan for a smaller max_length or a chip with more SRAM."
+        f"{model.ops[commands[at].tag].place}: {need} bytes have to lie side by side in "
+        f"{sram_bytes}, the SRAM of the chip, and do not fit; plan for a smaller max_length or a "
+        "chip with more SRAM."
     )
 
 

@@ -93,18 +93,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Tiles:
-    """A matrix in tiles; `size` is that of an element, `dynamic` whether T bounds its rows."""
+    """A matrix in tiles.
+
+    size: of an element; dynamic: whether T bounds its rows; pad: unused lines behind every row of
+    tiles.
+    """
 
     buffer: Buffer
     rows: int
     columns: int
     size: int
     dynamic: bool
+    pad: int = 0
 
     @property
     def row_lines(self) -> int:
         """Lines from a row of tiles to the next."""
-        return up8(self.columns) // 8 * self.size
+        return up8(self.columns) // 8 * self.size + self.pad
 
     def access(
         self,
@@ -123,9 +128,11 @@ class Tiles:
         return Access(name, self.buffer, offset, run, repeats, is_written)
 
 
-def make_tiles(name: str, rows: int, columns: int, size: int, dynamic: bool) -> Tiles:
+def make_tiles(name: str, rows: int, columns: int, size: int, dynamic: bool, pad: int = 0) -> Tiles:
     """Return a matrix in a buffer of its own."""
-    return Tiles(Buffer(name, up8(rows) * up8(columns) * size), rows, columns, size, dynamic)
+    made = Tiles(Buffer(name, 0), rows, columns, size, dynamic, pad)
+    made.buffer.bytes = up8(rows) // 8 * made.row_lines * LINE
+    return made
 
 
 def split_rows(rows: int) -> list[Part]:

@@ -1,4 +1,4 @@
-"""Puts the commands that load constants into a program, early enough for the DMA engine to stay busy.
+"""Puts the commands that load constants into a program, early enough to keep the DMA engine busy.
 
 Weights go through a ring: each chunk stands behind the one before it, and from the end of the ring
 the next one goes to its start.
@@ -10,11 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from csc_convert import cs2_format as chip
-
 from .program import Buffer, Command
-
-AHEAD = chip.FIFO  # loads that stand before the first command that uses the oldest of them
 
 
 class RingTooSmall(Exception):  # noqa: N818
@@ -70,16 +66,22 @@ def uses(commands: list[Command]) -> dict[Buffer, Use]:
     return found
 
 
-def insert_loads(commands: list[Command], ring_bytes: int) -> Streamed:
-    """Put every load before a command of the program; raises RingTooSmall."""
+def insert_loads(commands: list[Command], ring_bytes: int, ahead: int) -> Streamed:
+    """Put every load before a command of the program; raises RingTooSmall.
+
+    ahead: how many loads may stand before the first command that uses the oldest of them.  It is
+    doubled once the ring is full, since loads then come one by one.
+    """
     found, ring = uses(commands), Ring(ring_bytes)
     loads: dict[int, list[Command]] = {}
-    position, order = 0, list(found)
+    position, order, is_full = 0, list(found), False
     for number, buffer in enumerate(order):
-        if number >= AHEAD:
-            position = max(position, found[order[number - AHEAD]].first)
-        for old in ring.take(buffer) if buffer.in_ring else []:
-            position = max(position, found[old].last + 1)
+        driven_out = ring.take(buffer) if buffer.in_ring else []
+        is_full = is_full or (bool(driven_out) and ahead > 1)
+        oldest = number - ahead * (2 if is_full else 1)
+        if oldest >= 0:
+            position = max(position, found[order[oldest]].first)
+        position = max([position, *(found[old].last + 1 for old in driven_out)])
         if position > found[buffer].first:
             raise RingTooSmall
         assert buffer.load is not None

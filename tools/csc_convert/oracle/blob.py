@@ -255,7 +255,7 @@ def read_header(data: bytes) -> dict[str, int]:
     crc = zlib.crc32(data[:16] + bytes(4) + data[20:HEADER_BYTES])
     need(header["header_crc"] == crc, 1, "header", "header_crc does not match")
     need(not any(fields[10:]), 1, "header", "reserved fields are not 0")
-    table_end = 64 + SECTION.size * min(header["section_count"], len(SECTION_NAMES))
+    table_end = 64 + SECTION.size * (6 if header["section_count"] == 6 else 5)
     padding = f"bytes {table_end} to 191 are not 0"
     need(not any(data[table_end:HEADER_BYTES]), 1, "header", padding)
     for name, limit in (
