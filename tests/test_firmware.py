@@ -198,7 +198,7 @@ def test_stack_used_is_within_the_bound(board):
 @pytest.mark.parametrize("board", ["cs1", "cs2"])
 def test_stack_used_by_a_chip_is_within_the_bound(board):
     """On the model of the chip: by plan, where it has one, and op by op."""
-    blob, inputs = tiny_encoder_blob()
+    blob, _ = tiny_encoder_blob()
     with csc.Device(f"soc:{board}", plan_chip(blob, max_length=3), send=True) as device:
         for length in (3, 9):
             device.infer(tiny_encoder_blob(length=length)[1])
