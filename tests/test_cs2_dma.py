@@ -1,4 +1,4 @@
-"""The DMA engine, the banks and the external bus of CS2: bytes against the reference, and clocks."""
+"""The DMA engine, the banks and the external bus of CS2: bytes as the reference's, and clocks."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def test_parameters_move_both_sides():
     run(chip, words, params=[3, 7])
     for row in range(2):
         start = 700 + 100 * row
-        assert chip.read_sram(0x100 + 64 * (3 + row), 50) == bytes(chip.external[start : start + 50])
+        assert chip.read_sram(0x100 + 64 * (3 + row), 50) == bytes(
+            chip.external[start : start + 50]
+        )
 
 
 def test_a_shape_of_0_moves_nothing():

@@ -15,6 +15,8 @@ from boards import COMPILERS, need_compiler, need_qemu
 from building import ROOT, build, run
 from csc import _frames as fmt
 from csc.image import _HEADER, _SEGMENT, Image, board_elf, boards, work_bytes
+from csc.transport import QEMU_BOARDS
+from csc_convert import plan_chip
 
 sys.path.insert(0, str(ROOT / "tools"))
 import sizes
@@ -182,7 +184,7 @@ def test_sizes_are_what_the_compiler_makes(board, tmp_path):
     assert {what: number(value) for what, value in row.items()} == measured
 
 
-@pytest.mark.parametrize("board", [board for board in BOARDS if board != "cs1"])
+@pytest.mark.parametrize("board", sorted(QEMU_BOARDS))
 def test_stack_used_is_within_the_bound(board):
     """The painted stack of a board that has run every op and answered bad frames."""
     need_qemu(board)
@@ -190,12 +192,26 @@ def test_stack_used_is_within_the_bound(board):
     with csc.Device(f"qemu:{board}", blob, send=True) as device:
         device.infer(inputs)
         used = device.refresh()
+    assert_stack(board, used)
+
+
+@pytest.mark.parametrize("board", ["cs1", "cs2"])
+def test_stack_used_by_a_chip_is_within_the_bound(board):
+    """On the model of the chip: by plan, where it has one, and op by op."""
+    blob, _ = tiny_encoder_blob()
+    with csc.Device(f"soc:{board}", plan_chip(blob, max_length=3), send=True) as device:
+        for length in (3, 9):
+            device.infer(tiny_encoder_blob(length=length)[1])
+        assert_stack(board, device.refresh())
+
+
+def assert_stack(board, used):
     row = sizes.shown(sizes.TABLE.read_text())[board]
     assert used.stack_bytes == number(row["stack room"])
     assert 0.5 * number(row["stack bound"]) < used.stack_peak <= number(row["stack bound"])
 
 
-@pytest.mark.parametrize("board", [board for board in BOARDS if board != "cs1"])
+@pytest.mark.parametrize("board", sorted(QEMU_BOARDS))
 def test_clocks_count_instructions(board):
     """With a fixed time per instruction the clocks of every op are the same in every run."""
     need_qemu(board)
