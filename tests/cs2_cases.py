@@ -218,7 +218,7 @@ def window_fields(scene: Scene, flags: int, g: dict, columns: int, depth: int) -
 def conv(scene: Scene) -> np.ndarray:
     g = geometry(scene)
     columns, depth = scene.size(20), scene.size(20)
-    flags = GemmFlag.CONV | scene.flags(GemmFlag, "OUT_INT16")
+    flags = GemmFlag.CONV | scene.flags(GemmFlag, "OUT_INT16", "B_TRANSPOSED")
     flags |= scene.random.choice([0, 0, GemmFlag.A_WIDE])
     fields = window_fields(scene, flags, g, columns, depth)
     taps = g["KERNEL_WIDTH"] * g["KERNEL_HEIGHT"]
@@ -236,7 +236,7 @@ def clear_block(scene: Scene, fields: dict, number: int, columns: int, first: in
         line = column * fields["B_COLUMN"] + number * fields["B_DEPTH"]
         start = fields["B"] + line * LINE
         block = scene.sram[start : start + LINE].reshape(8, 8)
-        block[:, first:] = 0
+        (block.T if fields["FLAGS"] & GemmFlag.B_TRANSPOSED else block)[:, first:] = 0
 
 
 def depthwise(scene: Scene) -> np.ndarray:
@@ -375,20 +375,23 @@ def copy_side(scene: Scene, side: str, kind: str, rows: int, count: int, wide: i
     size, pick = 1 + wide, scene.random
     if kind == "tiles":
         row = up8((count + size - 1) // size) * size * 8 + pick.choice([0, 128])
-        return {side: scene.place(row * (up8(rows) // 8)), f"{side}_STRIDE": row}
+        first = pick.choice([0, 0, 3, 7])  # the first row may lie inside a tile
+        address = scene.place(row * (up8(rows + 7) // 8)) + first * 8 * size
+        return {side: address, f"{side}_STRIDE": row}
     stride = count + pick.choice([0, 0, 3, 40])
     if kind == "sram":
         address = scene.place(stride * rows + 64) + pick.choice([0, 0, 1, 30])
     else:
         address = {"store": STORE, "weights": WEIGHTS}[kind]
         address += pick.choice([0, 64, 5, pick.randrange(2000)])
+        address += STORE_BYTES // 2 * (side == "TARGET")  # a source in STORE stays below
     return {side: address, f"{side}_STRIDE": stride}
 
 
 COPY_KINDS = [
     *(("weights", each) for each in ("sram", "tiles")),
     *(("store", each) for each in ("sram", "tiles")),
-    *((each, "store") for each in ("sram", "tiles")),
+    *((each, "store") for each in ("sram", "tiles", "weights", "store")),
     *((one, other) for one in ("sram", "tiles") for other in ("sram", "tiles")),
 ]
 
@@ -409,7 +412,7 @@ def copy(scene: Scene) -> np.ndarray:
     for side, kind in kinds.items():
         if kind in ("weights", "store") and pick.random() < 0.3:
             number = pick.randrange(1, 4)
-            scene.params[number - 1] = pick.choice([0, 1, 9] if count < 1000 else [0, 1])
+            scene.params[number - 1] = pick.choice([0, 1, 9] if count < 300 else [0, 1])
             fields[f"{side}_PARAM"] = number
     return encode("COPY", **scene.bounds(fields, "ROWS"))
 

@@ -35,7 +35,6 @@ EXCLUSIVE = [
     {"TABLE", "OUT_INT32"},
     *({"CONTEXT", other} for other in ("OUT_INT32", "TABLE", "CONV", "DEPTHWISE")),
     {"CONV", "DEPTHWISE"},
-    {"CONV", "B_TRANSPOSED"},
     *({"DEPTHWISE", other} for other in ("A_WIDE", "A_UNSIGNED", "B_TRANSPOSED")),
 ]
 BATCHED = ("GEMM", "SOFTMAX")
@@ -93,7 +92,6 @@ class Area:
     offsets: np.ndarray
     align: int = LINE
     is_written: bool = False
-    whole: int = 0  # bytes from the first one on that belong to it, touched or not
 
     @property
     def space(self) -> int:
@@ -102,8 +100,7 @@ class Area:
     @property
     def end(self) -> int:
         """Behind the last byte."""
-        touched = int(self.starts.max()) + int(self.offsets.max()) + 1
-        return max(touched, int(self.starts[0]) + self.whole)
+        return int(self.starts.max()) + int(self.offsets.max()) + 1
 
     @property
     def indices(self) -> np.ndarray:
@@ -142,16 +139,13 @@ def copy_side(command: Command, side: str, rows: np.ndarray, params: list[int]) 
     start = (address & (1 << 30) - 1) + (params[parameter - 1] * stride if parameter else 0)
     offsets = np.arange(command.ROW_BYTES, dtype=np.int64)
     size, align = 2 if command.FLAGS & DmaFlag.WIDE else 1, 1  # any byte
-    whole = 0
     if command.FLAGS & DmaFlag[f"{side}_TILES"]:
-        across = (command.ROW_BYTES + 8 * size - 1) // (8 * size)
-        whole = int(rows.max()) // 8 * stride + across * 64 * size
         offsets = offsets // (8 * size) * (64 * size) + offsets % (8 * size)
         starts = start + rows // 8 * stride + rows % 8 * 8 * size
-        align = LINE
+        align = 8 * size
     else:
         starts = start + rows * stride
-    return Area(side, address, starts, offsets, align, side == "TARGET", whole)
+    return Area(side, address, starts, offsets, align, side == "TARGET")
 
 
 def copy_areas(command: Command, shape: Shape, params: list[int], index=None) -> list[Area]:
@@ -341,12 +335,10 @@ class Checker:
             self.check_sides(command, areas[-2:])
 
     def check_sides(self, command: Command, sides: list[Area]) -> None:
-        """Rows of tiles begin at lines, and one side of a COPY is in SRAM."""
+        """Rows of tiles begin where a row of a tile may begin."""
         for side in sides:
-            if side.align == LINE and command.fields[f"{side.field}_STRIDE"] % LINE:
+            if command.fields[f"{side.field}_STRIDE"] % side.align:
                 self.fail(command, Cause.ALIGNMENT, f"{side.field}_STRIDE")
-        if Space.SRAM not in (side.space for side in sides):
-            self.fail(command, Cause.RANGE, "TARGET")
 
     def check_header(self, command: Command) -> None:
         """A shape may only be bounded where there is one, and by a register that exists."""
@@ -430,6 +422,8 @@ class Checker:
         if "FLAGS" in command.fields:
             kind = kinds.get(command.name)
             known = sum(kind) if kind else 1
+            if command.name == "LOOKUP":
+                known -= ElementFlag.Y_INT16
             if command.FLAGS & ~known:
                 self.fail(command, Cause.VALUE, "FLAGS")
         if command.name == "GEMM":

@@ -22,8 +22,9 @@ from cs2_operands import (
     dynamic_shape,
     uses_index,
 )
-from cs2_words import Command, decode, encode, from_tiles, to_tiles, up8
+from cs2_words import NAMES, Command, decode, encode, from_tiles, to_tiles, up8
 from csc_convert.cs2_format import (
+    COMMANDS,
     PARAMS,
     SRAM_SIZE,
     Cause,
@@ -112,8 +113,8 @@ class Reference:
             except CommandError as error:
                 error.number, error.tag = number, int(words[0]) >> 16
                 error.code = int(words[0]) & 0xFF
-                command = decode(words)
-                error.engine = Engine[command.engine if command else "CONTROL"]
+                name = NAMES.get(error.code)
+                error.engine = Engine[COMMANDS[name][1] if name else "CONTROL"]
                 raise
 
     def execute_one(self, number: int, words: np.ndarray, order: Order) -> None:

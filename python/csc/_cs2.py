@@ -325,6 +325,7 @@ class Cs2Part:
         start = self._now()
         self.write(lib.CSC_CS2_QUEUE_TAIL, count)
         self._await(start, check_int("max_clocks", max_clocks, 1, COUNT_MAX))
+        self._check_fetched(count)
         events = tuple(self.events)
         self.trace(0)
         end = max((each.completed for each in events), default=self._now())
@@ -375,6 +376,15 @@ class Cs2Part:
             if left <= 0:
                 raise ChipError(f"The command queue of CS2 was not idle after {max_clocks} clocks.")
             self.step(min(left, POLL_CLOCKS))
+
+    def _check_fetched(self, count: int) -> None:
+        """A queue whose doorbell was lost is idle too."""
+        fetched = self.read(lib.CSC_CS2_QUEUE_HEAD)
+        if fetched != count:
+            raise ChipError(
+                f"The command queue of CS2 is idle, but it has fetched {fetched} of {count} "
+                "commands; the write of QUEUE_TAIL was lost."
+            )
 
     def _error(self) -> ChipError:
         """Return the error registers as an exception."""
