@@ -12,7 +12,10 @@ from csc_convert.cs2_format import DmaFlag, ElementFlag, GemmFlag, NormFlag, Poo
 
 LINE = 64
 WEIGHTS, STORE = 1 << 30, 2 << 30
-SRAM_BYTES, STORE_BYTES, WEIGHTS_BYTES = 1 << 18, 1 << 15, 1 << 15
+SRAM_BYTES, WEIGHTS_BYTES = 1 << 18, 1 << 15
+HALF = 1 << 14  # of STORE, behind which targets begin
+PROGRAM = 2 * HALF  # place in STORE that no case touches
+STORE_BYTES = PROGRAM + (1 << 13)
 
 
 class Scene:
@@ -384,7 +387,7 @@ def copy_side(scene: Scene, side: str, kind: str, rows: int, count: int, wide: i
     else:
         address = {"store": STORE, "weights": WEIGHTS}[kind]
         address += pick.choice([0, 64, 5, pick.randrange(2000)])
-        address += STORE_BYTES // 2 * (side == "TARGET")  # a source in STORE stays below
+        address += HALF * (side == "TARGET")  # a source in STORE stays below
     return {side: address, f"{side}_STRIDE": stride}
 
 

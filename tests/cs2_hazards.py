@@ -14,10 +14,14 @@ import numpy as np
 from cs2_words import Command
 
 ENGINES = ("DMA", "BLOCK", "VECTOR")
+IN_PLACE = ("ADD", "MUL", "LOOKUP")  # OUT may be an operand of the same type
 
 
 class HazardError(Exception):
-    """Two commands on different engines touch the same bytes without an order."""
+    """Two commands on different engines touch the same bytes without an order.
+
+    Or one command, which is both then, writes where another operand of its own is.
+    """
 
     def __init__(self, first: int, second: int, kind: str, space: int, offset: int) -> None:
         super().__init__(
@@ -75,6 +79,27 @@ class Touches:
         self.last = {kind: np.full((3, size), -1, np.int32) for kind in ("read", "write")}
 
 
+def is_same_place(one, other) -> bool:
+    """Whether two operands are one matrix: the same tiles in the same order."""
+    return np.array_equal(one.starts, other.starts) and one.run == other.run
+
+
+def check_operands(number: int, command: Command, areas: list) -> None:
+    """Raise HazardError if a result lies where another operand of the command is."""
+    for result in (area for area in areas if area.is_written):
+        for other in areas:
+            if other is result or other.space != result.space:
+                continue
+            if result.end <= other.first or other.end <= result.first:
+                continue
+            if command.name in IN_PLACE and is_same_place(result, other):
+                continue
+            both = np.intersect1d(result.indices, other.indices)
+            if len(both):
+                kind = f"{other.field} under {result.field}"
+                raise HazardError(number, number, kind, result.space, int(both[0]))
+
+
 class HazardChecker:
     """Follows a program command by command; raises HazardError at the first race."""
 
@@ -87,6 +112,7 @@ class HazardChecker:
         if command.engine == "CONTROL":
             return
         engine = ENGINES.index(command.engine)
+        check_operands(number, command, areas)
         touched = [(each.space, each.indices.reshape(-1), each.is_written) for each in areas]
         touched = [each for each in touched if each[0] in self.spaces]
         for space, indices, is_written in touched:

@@ -82,70 +82,97 @@ def dynamic_shape(command: Command, params: list[int]) -> Shape:
     return Shape(rows, columns, depth)
 
 
+Level = tuple["int | np.ndarray", int]
+
+
 @dataclass(frozen=True)
 class Area:
-    """Bytes of one operand: every start plus every offset, in one space."""
+    """Bytes of one operand: runs of bytes that begin in a pattern of places, in one space.
+
+    A level is (count, stride in bytes) or (numbers, stride), outermost first.
+    A run of bytes in a row of tiles is cut into pieces, 8 pieces apart; piece 0 is no tiles.
+    Nothing is spread out before it is asked for, since a wrong descriptor can name any sizes.
+    """
 
     field: str
     address: int
-    starts: np.ndarray
-    offsets: np.ndarray
+    levels: tuple[Level, ...]
+    run: int
     align: int = LINE
     is_written: bool = False
+    piece: int = 0
+    moved: int = 0
 
     @property
     def space(self) -> int:
         return self.address >> 30
 
     @property
+    def first(self) -> int:
+        return (self.address & (1 << 30) - 1) + self.moved
+
+    @property
+    def starts(self) -> np.ndarray:
+        starts = np.array([self.first], np.int64)
+        for count, stride in self.levels:
+            numbers = np.arange(count, dtype=np.int64) if isinstance(count, int) else count
+            starts = (starts[:, None] + numbers * stride).reshape(-1)
+        return starts
+
+    @property
+    def offsets(self) -> np.ndarray:
+        offsets = np.arange(self.run, dtype=np.int64)
+        if self.piece:
+            offsets = offsets // self.piece * (8 * self.piece) + offsets % self.piece
+        return offsets
+
+    @property
     def end(self) -> int:
         """Behind the last byte."""
-        return int(self.starts.max()) + int(self.offsets.max()) + 1
+        last = self.run - 1
+        if self.piece:
+            last = last // self.piece * (8 * self.piece) + last % self.piece
+        for count, stride in self.levels:
+            last += ((count if isinstance(count, int) else int(max(count)) + 1) - 1) * stride
+        return self.first + last + 1
 
     @property
     def indices(self) -> np.ndarray:
         return self.starts[:, None] + self.offsets
 
 
-def spread(address: int, *counts: tuple[int, int]) -> np.ndarray:
-    """Byte offsets of all blocks: (count, stride in bytes) per level, outermost first."""
-    starts = np.array([address & (1 << 30) - 1], np.int64)
-    for count, stride in counts:
-        starts = (starts[:, None] + np.arange(count, dtype=np.int64) * stride).reshape(-1)
-    return starts
-
-
 def tiles(command, field, rows, columns, row_lines, size, batch_lines=0, is_written=False):
     """The area of a matrix in tiles; `size` is that of an element."""
     address = command.fields[field]
     levels = (command.BATCH, batch_lines * LINE), (up8(rows) // 8, row_lines * LINE)
-    run = np.arange(up8(columns) * 8 * size)
-    return Area(field, address, spread(address, *levels), run, LINE, is_written)
+    return Area(field, address, levels, up8(columns) * 8 * size, LINE, is_written)
 
 
 def flat(command, field, count, align=LINE, is_written=False):
     """The area of `count` bytes that follow each other."""
     address = command.fields[field]
-    return Area(field, address, spread(address), np.arange(count), align, is_written)
+    return Area(field, address, (), count, align, is_written)
 
 
 # --- operands of each command ---------------------------------------------------------------------
+
+
+def tile_rows(rows: np.ndarray, stride: int, piece: int) -> np.ndarray:
+    """Where rows of a matrix in tiles begin."""
+    return rows // 8 * stride + rows % 8 * piece
 
 
 def copy_side(command: Command, side: str, rows: np.ndarray, params: list[int]) -> Area:
     """Where the given rows of SOURCE or TARGET lie."""
     address, stride = command.fields[side], command.fields[f"{side}_STRIDE"]
     parameter = command.fields[f"{side}_PARAM"]
-    start = (address & (1 << 30) - 1) + (params[parameter - 1] * stride if parameter else 0)
-    offsets = np.arange(command.ROW_BYTES, dtype=np.int64)
-    size, align = 2 if command.FLAGS & DmaFlag.WIDE else 1, 1  # any byte
+    piece, moved = 0, params[parameter - 1] * stride if parameter else 0
+    level: Level = (rows, stride)
     if command.FLAGS & DmaFlag[f"{side}_TILES"]:
-        offsets = offsets // (8 * size) * (64 * size) + offsets % (8 * size)
-        starts = start + rows // 8 * stride + rows % 8 * 8 * size
-        align = 8 * size
-    else:
-        starts = start + rows * stride
-    return Area(side, address, starts, offsets, align, side == "TARGET")
+        piece = 16 if command.FLAGS & DmaFlag.WIDE else 8
+        level = (tile_rows(rows, stride, piece), 1)
+    is_written, align = side == "TARGET", piece or 1
+    return Area(side, address, (level,), command.ROW_BYTES, align, is_written, piece, moved)
 
 
 def copy_areas(command: Command, shape: Shape, params: list[int], index=None) -> list[Area]:
@@ -193,7 +220,7 @@ def b_area(command: Command, shape: Shape, geometry) -> Area:
         (across, command.B_COLUMN * LINE),
         (deep, step * LINE),
     )
-    return Area("B", command.B, spread(command.B, *levels), np.arange(LINE))
+    return Area("B", command.B, levels, LINE)
 
 
 def gemm_areas(command: Command, shape: Shape, geometry) -> list[Area]:
@@ -204,8 +231,7 @@ def gemm_areas(command: Command, shape: Shape, geometry) -> list[Area]:
     if command.FLAGS & GemmFlag.CONTEXT:
         areas.append(flat(command, "REQUANT", 8 * command.BATCH, 8))
         levels = (command.BATCH, command.RECIP_BATCH * LINE), (up8(shape.rows) // 8, LINE)
-        starts = spread(command.RECIP, *levels)
-        areas.append(Area("RECIP", command.RECIP, starts, np.arange(LINE)))
+        areas.append(Area("RECIP", command.RECIP, levels, LINE))
     elif not command.FLAGS & GemmFlag.OUT_INT32:
         areas.append(flat(command, "REQUANT", 8 * up8(shape.columns)))
     c = tiles(command, "C", c_rows, shape.columns, command.C_ROW, c_size, command.C_BATCH, True)
@@ -246,8 +272,7 @@ def softmax_areas(command: Command, shape: Shape) -> list[Area]:
     areas.append(flat(command, "REQUANT", 8 * command.BATCH, 8))
     areas.append(tiles(command, "OUT", rows, columns, command.OUT_ROW, 1, command.OUT_BATCH, True))
     levels = (command.BATCH, command.RECIP_BATCH * LINE), (up8(rows) // 8, LINE)
-    starts = spread(command.RECIP, *levels)
-    return [*areas, Area("RECIP", command.RECIP, starts, np.arange(LINE), LINE, True)]
+    return [*areas, Area("RECIP", command.RECIP, levels, LINE, LINE, True)]
 
 
 def pool_areas(command: Command, shape: Shape) -> list[Area]:
@@ -359,6 +384,8 @@ class Checker:
         for field in shapes if is_window else ("ROWS", *shapes):
             if command.fields.get(field) == 0:
                 self.fail(command, Cause.SHAPE, field)
+        if command.name == "COPY" and command.ROW_BYTES >= 2**31:
+            self.fail(command, Cause.SHAPE, "ROW_BYTES")
         if command.name == "GEOMETRY":
             self.check_geometry(command)
         if command.name == "GEMM":
@@ -366,7 +393,7 @@ class Checker:
         limit = {"NORM": MAX_NORM, "SOFTMAX": MAX_KEYS}.get(command.name)
         if limit is not None and limit < command.COLUMNS:
             self.fail(command, Cause.SHAPE, "COLUMNS")
-        if uses_index(command) and command.INDEX_LIMIT == 0:
+        if uses_index(command) and not 0 < command.INDEX_LIMIT < 2**31:
             self.fail(command, Cause.SHAPE, "INDEX_LIMIT")
 
     def check_geometry(self, command: Command) -> None:

@@ -331,6 +331,23 @@ def test_a_race_is_found(program: list, kind: str) -> None:
     Reference(65536).execute(np.stack(program))
 
 
+OVERLAPS = [
+    (product(0, 0), "A under C"),
+    (product(0, 0x8000 - 64 * 3), "B under C"),
+    (turned(64, 64), "X under OUT"),
+    (moved(0, 32), "SOURCE under TARGET"),
+    (encode("ADD", **SMALL, X=0, Y=4096, OUT=64, X_ROW=2, Y_ROW=2, OUT_ROW=2, SHIFT=1), "X under"),
+]
+
+
+@pytest.mark.parametrize(("command", "kind"), OVERLAPS)
+def test_a_result_on_an_operand_is_found(command: np.ndarray, kind: str) -> None:
+    with pytest.raises(HazardError) as caught:
+        Reference(65536, check_hazards=True).execute(command)
+    assert caught.value.kind.startswith(kind)
+    assert (caught.value.first, caught.value.second) == (0, 0)
+
+
 @pytest.mark.parametrize("program", ORDERED)
 def test_an_order_is_understood(program: list) -> None:
     Reference(65536, check_hazards=True).execute(np.stack(program))
