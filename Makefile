@@ -34,6 +34,8 @@ demo: $(SETUP)
 	$(PYTHON) $(SECTIONS)/classify.py $(DEMO)/sections.cscb $(TEXTS)
 	$(CSC) infer $(DEMO)/sections.cscb --input $(DEMO)/validation.npz --limit 1 --backend cs1 --json $(DEMO)/cs1.json
 	$(CSC) profile $(DEMO)/sections.cscb --chip cs1 --tokens 8 --json $(DEMO)/profile.json --trace $(DEMO)/profile.trace.json --plot $(DEMO)/profile.png
+	$(CSC) profile $(DEMO)/sections.cscb --compare cs1,cs2 --tokens 8
+	$(CSC) profile $(DEMO)/sections.cscb --chip cs2 --tokens 128 --json $(DEMO)/cs2.json --trace $(DEMO)/cs2.trace.json --plot $(DEMO)/cs2.png
 
 test: $(VENV)/.test
 	$(PYTHON) -m pytest -n auto --dist loadgroup

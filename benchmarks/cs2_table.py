@@ -128,7 +128,9 @@ def measure(row: Row, folder: Path) -> dict[str, Any]:
     report = csc.profile(blob, "cs2", tokens=row.tokens)
     seconds = time.perf_counter() - begin
     shares = report.utilization()
-    ffn = [op for op in report.ops if ".ffn." in op.name and op.macs >= row.tokens * HIDDEN * row.ffn]
+    ffn = [
+        op for op in report.ops if ".ffn." in op.name and op.macs >= row.tokens * HIDDEN * row.ffn
+    ]
     return {
         "model": row.name,
         "tokens": row.tokens,
@@ -149,7 +151,7 @@ def measure(row: Row, folder: Path) -> dict[str, Any]:
 
 
 def ffn_utilization(report: Any, ops: list[Any]) -> float:
-    """Return products over clocks of the block engine's FFN commands, waits between them included."""
+    """Return products over the block engine's clocks from first to last command of these ops."""
     numbers = {op.number for op in ops}
     commands = [each for each in report.commands if each.op in numbers and each.engine == "block"]
     spans = {}
@@ -162,8 +164,8 @@ def ffn_utilization(report: Any, ops: list[Any]) -> float:
 
 SHARES = ("block products", "dma", "vector")
 HEAD = (
-    "| model | tokens | promised, ms | asked, ms | CS2, clocks | CS2, ms | bound, clocks | bound by "
-    "| ratio | block engine | DMA | vector | FFN products | energy, uJ | mW |"
+    "| model | tokens | promised, ms | asked, ms | CS2, clocks | CS2, ms | bound, clocks "
+    "| bound by | ratio | block engine | DMA | vector | FFN products | energy, uJ | mW |"
 )
 
 
@@ -201,9 +203,7 @@ def main() -> None:
     options = parser.parse_args()
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder:
-        results = [
-            measure(row, Path(folder)) for row in track(ROWS, "measuring", console=console)
-        ]
+        results = [measure(row, Path(folder)) for row in track(ROWS, "measuring", console=console)]
     print(table(results))
     for found in results:
         console.print(

@@ -39,7 +39,8 @@ def test_mypy():
 
 
 @pytest.mark.parametrize(
-    "generator", ["generate_blob.py", "generate_frames.py", "generate_registers.py"]
+    "generator",
+    ["generate_blob.py", "generate_commands.py", "generate_frames.py", "generate_registers.py"],
 )
 def test_generated_files_are_fresh(generator):
     run(sys.executable, ROOT / "tools/spec" / generator, "--check", cwd=ROOT)

@@ -19,12 +19,13 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in RESULTS}
 
 
-RESULTS = ("convert", "verify", "cs1", "profile")
+RESULTS = ("convert", "verify", "cs1", "profile", "cs2")
 
 
 def rows(found: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Return (what, value) of every figure README.md shows."""
     convert, verify, profile = found["convert"], found["verify"], found["profile"]
+    cs2 = found["cs2"]
     chip = found["cs1"]["chip"]
     return [
         ("validation texts", f"{verify['sequences']:,}"),
@@ -37,7 +38,11 @@ def rows(found: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         ("8x8x8 blocks on CS1, 128 tokens", f"{sum(op['blocks'] for op in chip):,}"),
         ("engine clocks on CS1, 128 tokens", f"{sum(op['engine_clocks'] for op in chip):,}"),
         ("clocks of the whole CS1 chip, 8 tokens", f"{profile['clocks']:,}"),
-        ("the same at 100 MHz", f"{profile['milliseconds']:,.1f} ms"),
+        ("that time at 100 MHz, CS1", f"{profile['milliseconds']:,.1f} ms"),
+        ("clocks of the whole CS2 chip, 128 tokens", f"{cs2['clocks']:,}"),
+        ("that time at 100 MHz, CS2", f"{cs2['milliseconds']:,.2f} ms"),
+        ("over what no program could undercut", f"{cs2['ratio_to_bound']:.3f}"),
+        ("energy of it, by the constants of CHIP.md", f"{cs2['total_uj']:,.0f} uJ"),
     ]
 
 

@@ -138,7 +138,7 @@ class Code(IntEnum):
     TRANSPOSE = 56  # OUT[c][r] = X[r][c], int8 tiles
 
 
-# Field -> (word, lowest bit, bits, signed).
+# (word, lowest bit, bits, signed)
 Field = tuple[int, int, int, bool]
 HEADER: dict[str, Field] = {
     "CODE": (0, 0, 8, False),
@@ -156,7 +156,8 @@ HEADER: dict[str, Field] = {
 }
 
 # Command -> (code, engine, fields).
-COMMANDS: dict[str, tuple[int, str, dict[str, Field]]] = {
+Command = tuple[int, str, dict[str, Field]]
+COMMANDS: dict[str, Command] = {
     "FENCE": (1, "CONTROL", {
     }),
     "NOP": (2, "CONTROL", {
