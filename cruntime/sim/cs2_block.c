@@ -174,13 +174,15 @@ static void try_step(csc_sim_cs2_t *sim) {
   }
 }
 
-static void multiply(csc_sim_cs2_t *sim) {
+// Returns whether a product is made in this clock.
+static int multiply(csc_sim_cs2_t *sim) {
   csc_cs2_block_t *block = &sim->block;
   if (block->busy == 0 && !block->array.is_done) try_step(sim);
-  if (block->busy == 0) return;
+  if (block->busy == 0) return 0;
   block->busy--;
   // The tile is complete when the step under way is its last.
   if (block->busy == 0 && block->array.depth == 0) block->is_full = 1;
+  return 1;
 }
 
 // --- loaders -------------------------------------------------------------------------------------
@@ -194,10 +196,10 @@ static void fill_window(csc_sim_cs2_t *sim) {
 }
 
 // Weights of the next channels are taken when the products of those before are made.
-static void fill_weights(csc_sim_cs2_t *sim, int was_busy) {
+static void fill_weights(csc_sim_cs2_t *sim, int is_multiplying) {
   csc_cs2_block_t *block = &sim->block;
   csc_cs2_reads_t *reads = &sim->reads[CSC_CS2_READ_B];
-  if (was_busy || block->weights == block->job.weight_lines) return;
+  if (is_multiplying || block->weights == block->job.weight_lines) return;
   if (csc_cs2_lines(reads) == 0) return;
   memcpy(block->weight[block->weights++], csc_cs2_peek(reads), CSC_CS2_LINE);
   csc_cs2_take(reads);
@@ -283,13 +285,12 @@ static void ask_for_lines(csc_sim_cs2_t *sim) {
 
 static void tick_product(csc_sim_cs2_t *sim) {
   csc_cs2_block_t *block = &sim->block;
-  const int was_busy = block->busy != 0;
   write_result(sim);
   move_drain(block);
   move_sums(sim);
-  multiply(sim);
+  const int is_multiplying = multiply(sim);
   if (is_image(block)) fill_window(sim);
-  if (has(block, CSC_CS2_GEMM_FLAG_DEPTHWISE)) fill_weights(sim, was_busy);
+  if (has(block, CSC_CS2_GEMM_FLAG_DEPTHWISE)) fill_weights(sim, is_multiplying);
   ask_for_lines(sim);
   if (block->drain.is_done && block->result_count == 0) csc_cs2_finish(sim, CSC_CS2_ENGINE_BLOCK);
 }

@@ -69,9 +69,19 @@ static void grant_fetch(csc_sim_cs2_t *sim) {
   csc_cs2_fetched(sim, line_of(sim, queue->address));
 }
 
+// Of A and B the one with fewer lines comes first: a full stream would else make an empty one wait
+// in every other clock, for as long as they meet in the same banks.
+static uint32_t stream_at(uint32_t place, int is_b_first) {
+  const uint32_t stream = order[place];
+  if (!is_b_first || (stream != CSC_CS2_READ_A && stream != CSC_CS2_READ_B)) return stream;
+  return stream == CSC_CS2_READ_A ? CSC_CS2_READ_B : CSC_CS2_READ_A;
+}
+
 void csc_cs2_grant(csc_sim_cs2_t *sim) {
+  const int is_b_first =
+      csc_cs2_lines(&sim->reads[CSC_CS2_READ_B]) < csc_cs2_lines(&sim->reads[CSC_CS2_READ_A]);
   for (uint32_t n = 0; n < STREAMS; n++) {
-    const uint32_t stream = order[n];
+    const uint32_t stream = stream_at(n, is_b_first);
     const int is_served = stream < WRITES ? grant_read(sim, &sim->reads[stream])
                                           : grant_write(sim, &sim->writes[stream - WRITES]);
     // Block and vector engine know themselves whether a line that is late holds them up.

@@ -53,15 +53,16 @@ static void advance(const csc_cs2_vector_t *vector, csc_cs2_position_t *at, csc_
 
 // --- writer --------------------------------------------------------------------------------------
 
-// A line is due when the last of its elements has passed the pipeline.
+// A line is due when the last of its elements has passed the pipeline, and one clock after the line
+// before it at the earliest.
 void csc_cs2_send_tile(csc_cs2_vector_t *vector, uint32_t line, uint32_t bytes,
                        const int32_t elements[CSC_CS2_TILE]) {
   const uint32_t clocks = vector->execute_step.clocks;
   for (uint32_t i = 0; i < bytes; i++) {
     const uint32_t at = (vector->outcome_first + vector->outcome_count++) % CSC_CS2_VECTOR_RESULTS;
     csc_cs2_outcome_t *outcome = &vector->outcomes[at];
-    const uint32_t passed = ((i + 1) * clocks + bytes - 1) / bytes;
-    outcome->due = vector->time + passed - 1 + CSC_CS2_VECTOR_PIPELINE;
+    const uint32_t passed = ((i + 1) * clocks + bytes - 1) / bytes - 1;
+    outcome->due = vector->time + (passed > i ? passed : i) + CSC_CS2_VECTOR_PIPELINE;
     outcome->line = line + i;
     csc_cs2_pack(elements + CSC_CS2_TILE / bytes * i, bytes, outcome->bytes);
   }
