@@ -1,4 +1,4 @@
-"""The files generated from tools/spec/cs1.rdl are fresh, and the check would notice if not."""
+"""The files generated from tools/spec/cs*.rdl are fresh, and the check would notice if not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATOR = ROOT / "tools" / "spec" / "generate_registers.py"
-SOURCE = ROOT / "tools" / "spec" / "cs1.rdl"
-FILES = ("cruntime/gen/cs1_regs.h", "CHIP.md")
+SOURCES = ROOT / "tools" / "spec"
+CS1, CS2, CHIP = FILES = ("cruntime/gen/cs1_regs.h", "cruntime/gen/cs2_regs.h", "CHIP.md")
 
 
 def run_generator(*arguments: object) -> subprocess.CompletedProcess:
@@ -38,20 +38,32 @@ def test_generated_files_are_fresh() -> None:
 def test_check_names_an_edited_file_and_a_run_repairs_it(checkout: Path, name: str) -> None:
     path = checkout / name
     good = path.read_text()
-    path.write_text(good.replace("MATRIX_SIZE", "MATRIX_EDGE"))
+    register = "QUEUE_TAIL" if name == CS2 else "MATRIX_SIZE"
+    path.write_text(good.replace(register, "NO_SUCH"))
     result = run_generator("--check", "--root", checkout)
     assert (result.returncode, result.stdout.split()) == (1, ["stale:", name])
     assert run_generator("--root", checkout).returncode == 0
-    assert name == "CHIP.md" or path.read_text() == good
+    assert name == CHIP or path.read_text() == good
     assert run_generator("--check", "--root", checkout).returncode == 0
 
 
-def test_a_changed_source_makes_both_files_stale(checkout: Path) -> None:
-    source = checkout / "cs1.rdl"
-    source.write_text(SOURCE.read_text().replace("PERF_CYCLES @ 0x028", "PERF_CYCLES @ 0x02C"))
-    result = run_generator("--check", "--root", checkout, "--source", source)
+@pytest.mark.parametrize(
+    ("source", "register", "header"),
+    [("cs1", "PERF_CYCLES @ 0x028", CS1), ("cs2", "QUEUE_TAIL @ 0x63C", CS2)],
+)
+def test_a_changed_source_makes_its_files_stale(
+    checkout: Path, source: str, register: str, header: str
+) -> None:
+    for name in ("cs1.rdl", "cs2.rdl"):
+        shutil.copy(SOURCES / name, checkout / name)
+    path = checkout / f"{source}.rdl"
+    moved = register.split("@")[0] + "@ 0x6FC"
+    changed = path.read_text().replace(register, moved)
+    assert changed != path.read_text()
+    path.write_text(changed)
+    result = run_generator("--check", "--root", checkout, "--sources", checkout)
     assert result.returncode == 1
-    assert result.stdout.split() == ["stale:", FILES[0], "stale:", FILES[1]]
+    assert result.stdout.split() == ["stale:", header, "stale:", CHIP]
 
 
 def test_missing_markers_are_reported(checkout: Path) -> None:
@@ -62,7 +74,7 @@ def test_missing_markers_are_reported(checkout: Path) -> None:
 
 
 def test_header_has_the_published_numbers() -> None:
-    text = (ROOT / FILES[0]).read_text()
+    text = (ROOT / CS1).read_text()
     macros = dict(re.findall(r"#define CSC_CS1_(\w+) (0x[0-9A-F]+)u", text))
     expected = {
         "ENGINE_BASE": 0x1000_0000,

@@ -378,7 +378,7 @@ class Cs2Part:
             self.step(min(left, POLL_CLOCKS))
 
     def _check_fetched(self, count: int) -> None:
-        """Tell a queue whose doorbell was lost, which is idle too."""
+        """Tell a queue that is idle because its doorbell was lost."""
         fetched = self.read(lib.CSC_CS2_QUEUE_HEAD)
         if fetched != count:
             raise ChipError(
