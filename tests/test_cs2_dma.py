@@ -167,6 +167,24 @@ def test_clocks_of_a_gather():
         assert gathered == bytes(chip.external[256 * place : 256 * place + 256])
 
 
+def test_clocks_of_a_gather_inside_the_sram():
+    chip = make_chip()
+    rows = 40
+    chip.write_sram(0x1000, np.arange(rows, dtype="<i4").tobytes())
+    fields = {"SOURCE": 0x4000, "SOURCE_STRIDE": 128, "INDEX": 0x1000, "INDEX_LIMIT": rows}
+    fields |= {"TARGET": 0x8000, "TARGET_STRIDE": 128, "ROWS": rows, "ROW_BYTES": 128}
+    clocks = clocks_of(chip, **fields, FLAGS=int(DmaFlag.GATHER))
+    assert clocks == 7 + 2 * rows + 2 * 3
+
+
+@pytest.mark.parametrize("count", [4, 256, 257, 1000])
+def test_clocks_from_external_to_external_memory(count):
+    sizes = [min(256, count - first) for first in range(0, count, 256)]
+    bursts = 2 * sum(bus_clocks(0, size) for size in sizes)
+    fields = {"SOURCE": WEIGHTS, "TARGET": STORE, "ROWS": 1, "ROW_BYTES": count}
+    assert clocks_of(make_chip(), **fields) == 4 + bursts + 2 * len(sizes)
+
+
 def test_the_buffer_pauses_the_bus():
     fields = {"SOURCE": WEIGHTS, "SOURCE_STRIDE": 1, "TARGET": 0x2000, "TARGET_STRIDE": 64}
     clocks = clocks_of(make_chip(), **fields, ROWS=2000, ROW_BYTES=1)

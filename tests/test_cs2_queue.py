@@ -162,6 +162,18 @@ def test_from_doorbell_to_completion_in_sram():
     assert [e.number for e in events] == [0, 1, 2]
 
 
+def test_from_doorbell_to_start_in_external_memory():
+    chip = make_chip()
+    chip.external[EXTERNAL // 2 : EXTERNAL // 2 + 128] = np.array([LOCAL, LOCAL]).tobytes()
+    chip.write(BASE, STORE)
+    chip.write(TAIL, 2)
+    start = chip.clock - 1
+    finish(chip)
+    first, second = chip.events
+    assert (first.dispatched - start, first.started - start) == (51, 53)
+    assert (second.dispatched - start, second.started - start) == (67, 69)
+
+
 @pytest.mark.parametrize("count", [1, 3, 8, 12, 20])
 def test_clocks_of_the_fetch_from_external_memory(count):
     chip = make_chip()
