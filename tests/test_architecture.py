@@ -47,6 +47,7 @@ PYTHON_ARROWS = {
     "tools/csc_convert/oracle": {"numpy"},
     "tools/csc_convert": {"numpy", "safetensors"},
     "python/csc": {"numpy", "click", "rich", "serial", "elftools", "matplotlib", "csc_convert"},
+    "python/csc/_sweep.py": {"csc", "csc_convert", "joblib"},
 }
 
 
@@ -86,7 +87,7 @@ def imports_of(path: Path) -> set[str]:
 
 def python_room(path: Path) -> str:
     name = path.relative_to(ROOT).as_posix()
-    return max((room for room in PYTHON_ARROWS if name.startswith(room + "/")), key=len)
+    return max((room for room in PYTHON_ARROWS if (name + "/").startswith(room + "/")), key=len)
 
 
 PYTHON_FILES = sorted([*ROOT.glob("python/csc/**/*.py"), *ROOT.glob("tools/csc_convert/**/*.py")])

@@ -240,8 +240,10 @@ def test_the_processor_takes_a_bank():
     words = {"SOURCE": 0, "TARGET": 0x20000 + 64, "ROWS": 1, "ROW_BYTES": 6400}
     chip = make_chip()
     start_copy(chip, **words)
-    while not chip.events:
-        chip.access_sram(0x30000)
+    for _ in range(200):
+        for _ in range(7):
+            chip.access_sram(0x30000)
+        chip.step(1)
     event, totals = chip.events[0], chip.totals
     assert event.completed - event.started > 107
     assert event.stall_bank == totals.stall_bank["dma"] > 0
@@ -289,10 +291,11 @@ def test_a_parameter_that_moves_a_side_out_of_its_space(side, word):
 
 def test_a_space_beyond_the_external_memory():
     chip = make_chip()
+    end = len(chip.external)
     with pytest.raises(ChipError) as caught:
         chip.run(
-            encode("COPY", SOURCE=WEIGHTS + 0x10000, TARGET=0, ROWS=1, ROW_BYTES=64),
-            weights=(0x1000, 1 << 20),
-            at=0x40000,
+            encode("COPY", SOURCE=WEIGHTS + end - 0x1000, TARGET=0, ROWS=1, ROW_BYTES=64),
+            **(SPACES | {"weights": (0x1000, 1 << 24)}),
+            at=AT,
         )
-    assert (caught.value.cause, caught.value.info) == ("EXTERNAL", 0x11000)
+    assert (caught.value.cause, caught.value.info) == ("EXTERNAL", end)
