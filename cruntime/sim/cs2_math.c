@@ -29,4 +29,5 @@ csc_cs2_rsqrt_t csc_cs2_rsqrt(uint64_t u) {
   return root;
 }
 
-uint8_t csc_cs2_exp(int64_t k) { return csc_exp_table[k < 255 ? k : 255]; }
+// k is negative only where somebody changes the scores between the two passes over them.
+uint8_t csc_cs2_exp(int64_t k) { return csc_exp_table[k < 0 ? 0 : (k < 255 ? k : 255)]; }
