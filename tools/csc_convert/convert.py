@@ -49,11 +49,13 @@ def convert(
 ) -> Conversion:
     """Convert a float model to a blob, measure it, and write it to `output` if that is given.
 
-    source: a Hugging Face directory of a BertModel or BertForSequenceClassification.
+    source: a Hugging Face directory of a BertModel or BertForSequenceClassification, or an .onnx
+        file of an encoder like these.
     calibration: an .npz file or a mapping with input_ids [N][T] and, optionally, attention_mask
         and token_type_ids: texts like those the model is made for.
     max_length: the longest sequence the blob takes; by default the width of the calibration data.
-    pooling: "cls" or "mean" adds the output sentence_embedding, "auto" looks into the directory.
+    pooling: "cls" or "mean" adds the output sentence_embedding, "auto" looks into the directory
+        (an .onnx file is taken as it is).
     wide: "none" makes every GEMM int8, "all" int16 as far as possible, "auto" as many as needed.
     min_sqnr, min_agreement: the least accuracy, in decibels of the worst output and as a share of
         the predictions; below it nothing is written.
@@ -72,7 +74,8 @@ def convert(
     options = {"max_length": length, "pooling": pooling, "wide": wide}
     maker = _Maker(graph, statistics, arrays, options, progress)
     made = maker.make_auto() if wide == "auto" else maker.make(_fixed_wide(graph, wide))
-    report = make_report(made.plan, made.arena, made.blob, made.measured, maker.sequences)
+    notes = tuple(graph.metadata.get("notes", ()))
+    report = make_report(made.plan, made.arena, made.blob, made.measured, maker.sequences, notes)
     _gate(report, min_sqnr, min_agreement)
     if output is not None:
         write_file(Path(output), made.blob)
