@@ -77,3 +77,12 @@ class Net:
     def producers(self) -> dict[str, Op]:
         """The op that writes each value."""
         return {name: op for op in self.ops for name in op.outputs if name}
+
+    @cached_property
+    def fixed(self) -> set[str]:
+        """The values that are made of constants alone."""
+        found = set(self.constants)
+        for op in self.ops:
+            if found.issuperset(filter(None, op.inputs)):
+                found.update(op.outputs)
+        return found

@@ -55,7 +55,7 @@ class Inputs:
         """Whether rows of a constant table are looked up by an input, perhaps after a cast."""
         readers = [op for op in self.net.ops if name in op.inputs]
         return any(
-            (op.type == "Gather" and op.inputs[1] == name and op.inputs[0] in self.net.constants)
+            (op.type == "Gather" and op.inputs[1] == name and op.inputs[0] in self.net.fixed)
             or (op.type == "Cast" and self._is_index(op.outputs[0]))
             for op in readers
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.checker
 import onnx.defs
 import onnx.shape_inference
 from onnx import helper, numpy_helper
@@ -24,6 +25,14 @@ _LARGEST_SHAPE = 64
 # What has a body of its own, or gives something else each time, is never evaluated.
 _OPAQUE = ("If", "Loop", "Scan", "RandomNormal", "RandomNormalLike", "RandomUniform",
            "RandomUniformLike", "Bernoulli", "Multinomial")  # fmt: skip
+_NOT_INFERRED = (
+    onnx.checker.ValidationError,
+    onnx.defs.SchemaError,
+    onnx.shape_inference.InferenceError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -90,11 +99,27 @@ def evaluate(net: Net, op: Op, inputs: list[Value]) -> dict[str, Value]:
         chosen = shape[op.attributes.get("start", 0) : op.attributes.get("end")]
         return {op.outputs[0]: np.array(chosen, np.int64)}
     given = [value for name, value in zip(op.inputs, inputs, strict=True) if name]
+    if op.type == "DequantizeLinear" and _is_simple(given):
+        return {op.outputs[0]: _dequantized(op, *given)}
     if op.type not in _OPAQUE and all(isinstance(value, np.ndarray) for value in given):
         known = _compute(net, op, inputs)
         if known is not None:
             return known
     return _infer(net, op, inputs)
+
+
+def _is_simple(given: list[Value]) -> bool:
+    """Whether the inputs of a DequantizeLinear are known, with a scale per tensor or channel."""
+    return all(isinstance(value, np.ndarray) for value in given) and given[1].ndim <= 1
+
+
+def _dequantized(op: Op, x: np.ndarray, scale: np.ndarray, zero: Any = 0) -> np.ndarray:
+    """Return DequantizeLinear, which ONNX's reference does not know in its older forms."""
+    if scale.size > 1:
+        shape = [1] * x.ndim
+        shape[op.attributes.get("axis", 1)] = -1
+        scale, zero = scale.reshape(shape), np.reshape(zero, shape) if np.ndim(zero) else zero
+    return (x.astype(np.int64) - zero).astype(np.float32) * scale.astype(np.float32)
 
 
 def _compute(net: Net, op: Op, inputs: list[Value]) -> dict[str, Value] | None:
@@ -129,7 +154,7 @@ def _infer(net: Net, op: Op, inputs: list[Value]) -> dict[str, Value]:
             {name: _tensor(value) for name, value in pairs if _is_shape(value)},
             opset_imports=[helper.make_opsetid("", net.opset)],
         )
-    except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+    except _NOT_INFERRED:
         found = {}
     return {name: _unknown(found.get(name)) for name in op.outputs if name}
 
