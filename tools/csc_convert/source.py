@@ -72,7 +72,7 @@ def load_source(path: str | Path, pooling: str = "auto") -> FloatModel:
     Raises ConvertError.
     """
     path = Path(path)
-    if path.suffix == ".onnx" and not path.is_dir():
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
         return FloatModel(simplify(import_onnx(path, pooling)))
     if not path.is_dir():
         raise BadCheckpoint(
