@@ -106,10 +106,10 @@ def convert(source: Path, output: Path, calibration: Path, max_length: int | Non
             wide=wide, min_sqnr=min_sqnr, min_agreement=min_agreement, progress=progress,
         )  # fmt: skip
     report = made.report.to_dict()
-    for table in tables.conversion_tables(report):
-        console.print(table)
     for note in report["notes"]:
         console.print(f"Note: {note}")
+    for table in tables.conversion_tables(report):
+        console.print(table)
     console.print(f"Wrote {output}.")
     _write_json(json_file, report)
 
