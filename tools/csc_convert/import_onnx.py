@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
+from . import blob_format as fmt
 from .errors import BadCheckpoint, ConvertError, UnsupportedModel
 from .graph import Graph, Node, check
 
 _LOGITS, _SENTENCE = "logits", "sentence_embedding"
+_EMPTY = np.zeros((0, 0), np.float32)
 
 
 def import_onnx(path: str | Path, pooling: str = "auto") -> Graph:
@@ -31,7 +35,25 @@ def import_onnx(path: str | Path, pooling: str = "auto") -> Graph:
     _add_labels(graph, path)
     _add_pooling(graph, path, pooling)
     check(graph, after="import")
+    _refuse_too_large(graph, path)
     return graph
+
+
+def _refuse_too_large(graph: Graph, path: Path) -> None:
+    """Refuse nodes that no record of a blob can describe."""
+    for node in graph.nodes:
+        sizes = [
+            ("reads", "columns", fmt.MAX_K_S8, node.weights.get("weight", _EMPTY).shape[1]),
+            ("makes", "columns", fmt.MAX_N, node.weights.get("weight", _EMPTY).shape[0]),
+            ("normalizes", "columns", fmt.MAX_NORM, node.weights.get("gain", _EMPTY).shape[0]),
+            ("has", "heads", fmt.MAX_HEADS, node.attributes.get("heads", 0)),
+            ("has heads of", "columns", fmt.MAX_HEAD_DIM, node.attributes.get("head_dim", 0)),
+        ]
+        for verb, what, limit, found in sizes:
+            if found > limit:
+                raise UnsupportedModel(
+                    f"{path}: {node.name!r} {verb} {found} {what}; a blob holds at most {limit}."
+                )
 
 
 def _add_pooling(graph: Graph, path: Path, pooling: str) -> None:

@@ -161,7 +161,7 @@ def _slope(scores: np.ndarray, weights: np.ndarray) -> float:
     x = scores[..., 1:] - scores[..., :1]
     with np.errstate(divide="ignore", invalid="ignore"):
         y = np.log(weights[..., 1:] / weights[..., :1])
-    slope = float((x * y).sum() / (x * x).sum())
+        slope = float((x * y).sum() / (x * x).sum())
     return slope if np.isfinite(slope) else 1.0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import UnsupportedModel
+import numpy as np
+
+from ..errors import BadCheckpoint, UnsupportedModel
 from ..graph import Graph, Input, Node
 from .attention import BETWEEN, attention
 from .embedding import embed
@@ -96,6 +98,13 @@ class _Cover:
         return value
 
     def _add(self, value: str, match: Match) -> str:
+        """Make the node of a match; returns the name of its output."""
+        for array in match.weights.values():
+            if not np.isfinite(array).all():
+                raise BadCheckpoint(
+                    f"{self.net.path}: the weights of {match.name!r} hold infinite numbers or NaN; "
+                    "they must be finite."
+                )
         inputs = self._inputs_of(match)
         if value not in self.names:
             self.names[value] = self._free_name(match.name)
@@ -142,6 +151,6 @@ class _Cover:
         """Return the sentence that names all nodes that cannot be taken."""
         ops = sorted(self.refused.values(), key=lambda op: op.place)
         unknown = [op for op in ops if op.type not in KNOWN]
-        what = "are of types that are not supported" if unknown else "fit no pattern"
+        what = "of types that are not supported" if unknown else "that fit no pattern"
         named = ", ".join(f"{op.name} ({op.type})" for op in unknown or ops)
-        return f"{self.net.path}: {len(unknown or ops)} nodes {what}: {named}."
+        return f"{self.net.path}: there are nodes {what}: {named}."
