@@ -162,7 +162,7 @@ def test_not_finite_weights(tmp_path):
     ("write", "text"),
     [
         (lambda b, x: b.op("MatMul", b.op("MatMul", x, wide(b, 8, 70000)), wide(b, 70000, 8)),
-         "reads 70000 columns; a blob holds at most 65528"),
+         "makes 70000 columns; a blob holds at most 65528"),
         (lambda b, x: b.op("LayerNormalization", b.op("MatMul", x, wide(b, 8, 5000)),
                            b.constant(np.ones(5000))),
          "normalizes 5000 columns; a blob holds at most 4096"),

@@ -106,9 +106,8 @@ def _heads_of_context(probes: Probes, chain: Chain) -> int | None:
 def _operand(probes: Probes, name: str, heads: int, *, transposed: bool) -> _Layout | None:
     """Return where the queries, keys (transposed) or values of all heads come from."""
     chain = chain_to(probes, name)
-    columns = {_column(run, chain, heads, transposed) for run in probes.sizes}
-    column = columns.pop()
-    return None if columns or column is None else _Layout(chain.base, column, chain.factor)
+    first, second = (_column(run, chain, heads, transposed) for run in probes.sizes)
+    return None if first is None or first != second else _Layout(chain.base, first, chain.factor)
 
 
 def _column(run: Run, chain: Chain, heads: int, transposed: bool) -> int | None:

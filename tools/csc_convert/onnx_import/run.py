@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.checker
-import onnx.defs
 import onnx.shape_inference
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -25,14 +23,6 @@ _LARGEST_SHAPE = 64
 # What has a body of its own, or gives something else each time, is never evaluated.
 _OPAQUE = ("If", "Loop", "Scan", "RandomNormal", "RandomNormalLike", "RandomUniform",
            "RandomUniformLike", "Bernoulli", "Multinomial")  # fmt: skip
-_NOT_INFERRED = (
-    onnx.checker.ValidationError,
-    onnx.defs.SchemaError,
-    onnx.shape_inference.InferenceError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -143,19 +133,21 @@ def _compute(net: Net, op: Op, inputs: list[Value]) -> dict[str, Value] | None:
 
 def _infer(net: Net, op: Op, inputs: list[Value]) -> dict[str, Value]:
     """Return the types of the outputs, as far as ONNX's shape inference finds them."""
-    found: dict[str, onnx.TypeProto] = {}
+    pairs = {name: value for name, value in zip(op.inputs, inputs, strict=True) if name}
+    graph = helper.make_graph(
+        [op.proto],
+        "op",
+        [helper.make_value_info(name, _type_of(value)) for name, value in pairs.items()],
+        [],
+        [numpy_helper.from_array(value, name) for name, value in pairs.items() if _is_shape(value)],
+    )
+    opsets = {"": net.opset, op.proto.domain: net.opset}
+    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     try:
-        schema = onnx.defs.get_schema(op.proto.op_type, net.opset, op.proto.domain)
-        pairs = [(name, value) for name, value in zip(op.inputs, inputs, strict=True) if name]
-        found = onnx.shape_inference.infer_node_outputs(
-            schema,
-            op.proto,
-            {name: _type_of(value) for name, value in pairs},
-            {name: _tensor(value) for name, value in pairs if _is_shape(value)},
-            opset_imports=[helper.make_opsetid("", net.opset)],
-        )
-    except _NOT_INFERRED:
-        found = {}
+        model = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=imports))
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return {name: _unknown(None) for name in op.outputs if name}
+    found = {item.name: item.type for item in model.graph.value_info}
     return {name: _unknown(found.get(name)) for name in op.outputs if name}
 
 
@@ -164,10 +156,6 @@ def _is_shape(value: Value) -> bool:
     if not isinstance(value, np.ndarray):
         return False
     return value.dtype.kind in "iu" and value.size <= _LARGEST_SHAPE
-
-
-def _tensor(value: Any) -> onnx.TensorProto:
-    return numpy_helper.from_array(value)
 
 
 def _type_of(value: Value) -> onnx.TypeProto:
