@@ -190,6 +190,17 @@ def test_linear(tmp_path, write):
     assert graph.nodes[-1].weights["weight"].shape == (5, WIDTH)
 
 
+def test_names_of_layers_that_share_parameters(tmp_path):
+    b = Builder()
+    x, weight = b.embeddings(), b.normal(WIDTH, WIDTH)
+    own, shared = (b.constant(np.ones(WIDTH), name=f"{n}.bias") for n in ("own", "shared"))
+    for bias in (own, shared, shared):
+        x = b.op("Add", b.op("MatMul", x, weight), bias)
+        b.nodes[-2].name = f"/model/layer.{len(b.nodes)}/MatMul"
+    names = [node.name for node in imported(tmp_path, b, x).nodes[1:]]
+    assert names == ["own", "model.layer.10", x]
+
+
 # Attention.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -77,6 +78,11 @@ class Net:
     def producers(self) -> dict[str, Op]:
         """The op that writes each value."""
         return {name: op for op in self.ops for name in op.outputs if name}
+
+    @cached_property
+    def readers(self) -> Counter[str]:
+        """How many ops read each value."""
+        return Counter(name for op in self.ops for name in op.inputs)
 
     @cached_property
     def fixed(self) -> set[str]:

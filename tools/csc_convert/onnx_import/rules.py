@@ -31,10 +31,11 @@ Rule = Callable[[Probes, str, Op], Match | None]
 
 
 def parameter_name(probes: Probes, op: Op, constants: list[str]) -> str:
-    """Return the name of a layer: that of its parameters, else that of its op."""
+    """Return the name of a layer: that of parameters it alone has, else that of its op."""
     for name in constants:
         stem, _, kind = name.rpartition(".")
-        if kind in ("weight", "bias") and name in probes.net.constants:
+        own = name in probes.net.constants and probes.net.readers[name] == 1
+        if own and kind in ("weight", "bias"):
             return stem
     parts = op.name.strip("/").split("/")
     return ".".join(parts[:-1] if len(parts) > 1 else parts)
