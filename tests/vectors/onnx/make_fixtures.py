@@ -2,8 +2,8 @@
 
 python tests/vectors/onnx/make_fixtures.py
 
-Writes the .onnx files of this folder, their common weights (weights.bin) and what PyTorch computes
-(expected.npz).  The tests need none of the packages above but onnx.
+Writes the .onnx files of this folder, their common weights (weights.bin), inputs (inputs.npz) and
+what PyTorch computes of them (expected.npz).  The tests need none of the packages above but onnx.
 """
 
 import contextlib
@@ -152,7 +152,7 @@ def strip(path, pool):
 
 
 def expected(model, outputs, names):
-    """Compute the outputs of the original model for tiny_bert.inputs()."""
+    """Compute the outputs of the original model for the inputs."""
     data = tiny_bert.inputs(6, 12)
     arrays = [torch.from_numpy(data[name].astype(np.int64)) for name in names]
     with torch.no_grad():
@@ -201,6 +201,7 @@ def main():
                     results[f"{kind}/{output}"] = array
     (HERE / WEIGHTS).write_bytes(pool)
     np.savez_compressed(HERE / "expected.npz", **results)
+    np.savez_compressed(HERE / "inputs.npz", **tiny_bert.inputs(6, 12))
 
 
 if __name__ == "__main__":
