@@ -45,6 +45,7 @@ C_ARROWS = {
 # Python package -> packages it may import beside the standard library and itself.
 PYTHON_ARROWS = {
     "tools/csc_convert/oracle": {"numpy"},
+    "tools/csc_convert/onnx_import": {"numpy", "onnx", "google", "the package above"},
     "tools/csc_convert": {"numpy", "safetensors"},
     "python/csc": {"numpy", "click", "rich", "serial", "elftools", "matplotlib", "csc_convert"},
     "python/csc/_sweep.py": {"csc", "csc_convert", "joblib"},

@@ -204,7 +204,7 @@ def verify(
 
     Args:
         model: a Model, or what `csc.load` takes.
-        source: the Hugging Face directory the blob was made from.
+        source: the Hugging Face directory or .onnx file the blob was made from.
         data: an .npz file or a mapping: inputs [sequences, length] by name and, optionally,
             `labels` [sequences], the right classes.
         limit: use the first so many sequences.

@@ -107,7 +107,7 @@ def main() -> None:
 def convert(source: Path, output: Path, calibration: Path, max_length: int | None, pooling: str,
             wide: str, chip: str, min_sqnr: float | None, min_agreement: float | None,
             json_file: str | None) -> None:  # fmt: skip
-    """Convert the Hugging Face directory SOURCE to an integer-only blob."""
+    """Convert SOURCE, a Hugging Face directory or an .onnx file, to an integer-only blob."""
     console = _console(json_file)
     with tables.progress_bars(console) as progress:
         made = csc.convert(
@@ -116,6 +116,8 @@ def convert(source: Path, output: Path, calibration: Path, max_length: int | Non
             progress=progress,
         )  # fmt: skip
     report = made.report.to_dict()
+    for note in report["notes"]:
+        console.print(f"Note: {note}")
     for table in tables.conversion_tables(report):
         console.print(table)
     if made.plan is None and chip != "none":

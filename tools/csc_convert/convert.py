@@ -57,11 +57,13 @@ def convert(
 ) -> Conversion:
     """Convert a float model to a blob, measure it, and write it to `output` if that is given.
 
-    source: a Hugging Face directory of a BertModel or BertForSequenceClassification.
+    source: a Hugging Face directory of a BertModel or BertForSequenceClassification, or an .onnx
+        file of an encoder like these.
     calibration: an .npz file or a mapping with input_ids [N][T] and, optionally, attention_mask
         and token_type_ids: texts like those the model is made for.
     max_length: the longest sequence the blob takes; by default the width of the calibration data.
-    pooling: "cls" or "mean" adds the output sentence_embedding, "auto" looks into the directory.
+    pooling: "cls" or "mean" adds the output sentence_embedding, "auto" looks into the directory
+        (an .onnx file is taken as it is).
     wide: "none" makes every GEMM int8, "all" int16 as far as possible, "auto" as many as needed.
     chip: "cs2" adds the commands that run the blob on that chip, where it can be planned for it;
         the blob runs everywhere all the same.  "none" adds nothing.
@@ -82,7 +84,8 @@ def convert(
     options = {"max_length": length, "pooling": pooling, "wide": wide}
     maker = _Maker(graph, statistics, arrays, options, progress)
     made = maker.make_auto() if wide == "auto" else maker.make(_fixed_wide(graph, wide))
-    report = make_report(made.plan, made.arena, made.blob, made.measured, maker.sequences)
+    notes = tuple(graph.metadata.get("notes", ()))
+    report = make_report(made.plan, made.arena, made.blob, made.measured, maker.sequences, notes)
     _gate(report, min_sqnr, min_agreement)
     conversion = _planned(Conversion(made.blob, report), chip)
     if output is not None:

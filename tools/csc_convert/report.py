@@ -42,7 +42,8 @@ class Report:
     output_sqnr_db: of the worst output; agreement: share of sequences with the same largest logit,
     None for a model without logits; cosine: mean cosine of integer and float rows by output name;
     arena_lower_bound: the most bytes alive at once, which no placement can undercut;
-    calibration_sequences, measured_sequences: how many were calibrated on and measured.
+    calibration_sequences, measured_sequences: how many were calibrated on and measured;
+    notes: what the importer understood otherwise than the file says.
     """
 
     rows: tuple[Row, ...]
@@ -57,11 +58,13 @@ class Report:
     cosine: dict[str, float]
     calibration_sequences: int
     measured_sequences: int
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         """Build a dict for JSON; the keys are the names of the fields."""
         result = asdict(self)
         result["wide"] = list(self.wide)
+        result["notes"] = list(self.notes)
         result["rows"] = [{**row, "shape": list(row["shape"])} for row in result["rows"]]
         return result
 
@@ -71,7 +74,12 @@ class Report:
 
 
 def make_report(
-    plan: Plan, arena: Arena, blob: bytes, measured: Measurement, calibration_sequences: int
+    plan: Plan,
+    arena: Arena,
+    blob: bytes,
+    measured: Measurement,
+    calibration_sequences: int,
+    notes: tuple[str, ...] = (),
 ) -> Report:
     """Gather the numbers of one conversion."""
     weights = {t.name: t.bytes for t in plan.tensors if t.storage == fmt.Storage.WEIGHTS}
@@ -89,6 +97,7 @@ def make_report(
         cosine={name: float(np.mean(values)) for name, values in measured.cosines.items()},
         calibration_sequences=calibration_sequences,
         measured_sequences=measured.sequences,
+        notes=notes,
     )
 
 

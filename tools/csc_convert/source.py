@@ -11,6 +11,7 @@ from .batches import batches, check_ids, complete, lengths_of, visible_of
 from .errors import BadCheckpoint, ConvertError
 from .graph import Graph, check
 from .import_hf import import_hf
+from .import_onnx import import_onnx
 from .reference import evaluate
 from .simplify import simplify
 
@@ -65,13 +66,20 @@ class FloatModel:
 
 
 def load_source(path: str | Path, pooling: str = "auto") -> FloatModel:
-    """Load a model: a Hugging Face directory (see import_hf for `pooling`).
+    """Load a model: a Hugging Face directory or an .onnx file.
 
+    pooling: see import_hf and import_onnx.
     Raises ConvertError.
     """
     path = Path(path)
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
+        return FloatModel(simplify(import_onnx(path, pooling)))
     if not path.is_dir():
-        raise BadCheckpoint(f"{path}: is not a directory; give a Hugging Face model directory.")
+        raise BadCheckpoint(
+            f"{path}: is not a directory; give a Hugging Face model directory or an .onnx file."
+        )
     if not (path / "config.json").is_file():
-        raise BadCheckpoint(f"{path}: has no config.json; give a Hugging Face model directory.")
+        raise BadCheckpoint(
+            f"{path}: has no config.json; give a Hugging Face model directory or an .onnx file."
+        )
     return FloatModel(simplify(import_hf(path, pooling)))
