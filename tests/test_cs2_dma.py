@@ -240,8 +240,9 @@ def test_the_processor_takes_a_bank():
     words = {"SOURCE": 0, "TARGET": 0x20000 + 64, "ROWS": 1, "ROW_BYTES": 6400}
     chip = make_chip()
     start_copy(chip, **words)
-    while not chip.events:
+    for _ in range(200):  # as fast as the processor can be
         chip.access_sram(0x30000)
+        chip.step(4)
     event, totals = chip.events[0], chip.totals
     assert event.completed - event.started > 107
     assert event.stall_bank == totals.stall_bank["dma"] > 0
