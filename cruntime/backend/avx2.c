@@ -421,7 +421,18 @@ AVX2 static void affine_row(const int16_t *x, size_t columns, csc_norm_t norm,
 }
 
 static const csc_kernel_table_t avx2 = {
-    NULL, blocks_s8, blocks_s16, nt_s8, nn_u8s8, norm_row, affine_row, finish_row,
+    .gemm = csc_gemm_tiles,
+    .attention = csc_attention_tiles,
+    .blocks_s8 = blocks_s8,
+    .blocks_s16 = blocks_s16,
+    .nt_s8 = nt_s8,
+    .nn_u8s8 = nn_u8s8,
+    .norm_row = norm_row,
+    .affine_row = affine_row,
+    .finish_row = finish_row,
+    .embed_row = csc_embed_row,
+    .add_row = csc_add_row,
+    .pool_mean = csc_pool_mean,
 };
 
 int csc_avx2_backend(csc_backend_t *backend) {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
+    from csc._backend import backends as backends
     from csc._profile import Report as Report
     from csc._profile import profile as profile
     from csc._verify import Verification as Verification
@@ -60,6 +61,7 @@ _HOMES = {
     "StopReason": "csc.soc",
     "TensorInfo": "csc.blob",
     "Verification": "csc._verify",
+    "backends": "csc._backend",
     "convert": "csc_convert",
     "infer": "csc.model",
     "inspect": "csc.model",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from csc._csc import ffi, lib
-from csc.blob import OpInfo
+from csc.blob import Blob, aligned_bytes
 from csc.errors import InputError
 
 OnOp = Callable[[int, bool], None]
@@ -41,13 +42,23 @@ def csc_python_on_op(ctx: Any, call: Any, done: int) -> None:
 class Backend:
     """The portable C kernels. `on_op(number, done)` is called around every op if given."""
 
-    def __init__(self, ops: list[OpInfo], on_op: OnOp | None = None) -> None:
+    #: Whether one sequence can be shared by threads.
+    shares_ops = False
+    #: Whether it may serve one call after another, that is, keeps no report.
+    reusable = True
+
+    def __init__(self, blob: Blob, on_op: OnOp | None = None, threads: int = 1) -> None:
         self.report: list[OpReport] = []
-        self.backend = self._make_backend()
+        self.backend = self._make_backend(blob, threads)
         self.hook = self._make_hook(self) if on_op else ffi.NULL
         self.on_op = on_op
 
-    def _make_backend(self) -> Any:
+    @staticmethod
+    def lacks() -> str:
+        """What of the CPU is missing to run this, or ""."""
+        return ""
+
+    def _make_backend(self, blob: Blob, threads: int) -> Any:
         return ffi.new("csc_backend_t *", lib.csc_portable_backend())
 
     def _make_hook(self, target: Any) -> Any:
@@ -57,37 +68,74 @@ class Backend:
         return hook
 
 
-def has_avx2() -> bool:
-    """Whether this CPU and this build have AVX2."""
-    return bool(lib.csc_host_avx2_backend(ffi.new("csc_backend_t *")))
-
-
 class Avx2Backend(Backend):
-    """The kernels with AVX2 instructions. Raises InputError where they cannot run."""
+    """The kernels with AVX2 instructions."""
 
-    def _make_backend(self) -> Any:
+    @staticmethod
+    def lacks() -> str:
+        """Return what is missing, or ""."""
+        return "" if lib.csc_host_has_avx2() else "an x86-64 CPU with AVX2"
+
+    def _make_backend(self, blob: Blob, threads: int) -> Any:
         backend = ffi.new("csc_backend_t *")
-        if not has_avx2():
-            raise InputError(
-                "The backend 'avx2' needs an x86-64 CPU with AVX2, which this one is not; "
-                "use 'host' or 'portable'."
-            )
         lib.csc_host_avx2_backend(backend)
         return backend
+
+
+class Avx512Backend(Backend):
+    """The kernels with AVX-512 instructions, products with VNNI."""
+
+    shares_ops = True
+    unit = lib.CSC_AVX512_VNNI
+
+    @staticmethod
+    def lacks() -> str:
+        """Return what is missing, or ""."""
+        return "" if lib.csc_host_has_avx512vnni() else "an x86-64 CPU with AVX-512 VNNI and VBMI"
+
+    def _make_backend(self, blob: Blob, threads: int) -> Any:
+        self._packed = blob.packed_weights()
+        room = -lib.csc_avx512_room_bytes(blob.view) // -64 * 64
+        self._rooms = aligned_bytes(room * threads)
+        team = lib.csc_host_team_new(
+            self.unit,
+            blob.view,
+            ffi.from_buffer(self._packed),
+            ffi.from_buffer("uint8_t[]", self._rooms),
+            room,
+            threads,
+        )
+        if team == ffi.NULL:
+            raise MemoryError("There is no memory for the threads of a run.")
+        self._team = ffi.gc(team, lib.csc_host_team_free)
+        return lib.csc_host_team_backend(self._team)
+
+
+class AmxBackend(Avx512Backend):
+    """The kernels with AVX-512 instructions, products on the tiles of AMX."""
+
+    unit = lib.CSC_AVX512_AMX
+
+    @staticmethod
+    def lacks() -> str:
+        """Return what is missing, or ""."""
+        return "" if lib.csc_host_has_amx() else "an x86-64 CPU and a system with AMX-INT8"
 
 
 class Cs1Backend(Backend):
     """The portable kernels with every matrix product on a model of the CS1 block engine."""
 
-    def __init__(self, ops: list[OpInfo], on_op: OnOp | None = None) -> None:
-        super().__init__(ops)
+    reusable = False
+
+    def __init__(self, blob: Blob, on_op: OnOp | None = None, threads: int = 1) -> None:
+        super().__init__(blob)
         self._memory = ffi.new("uint64_t[]", lib.csc_sim_cs1_sizeof() // 8 + 1)
         self._engine = ffi.cast("csc_sim_cs1_t *", self._memory)
         lib.csc_sim_cs1_init(self._engine)
         self._host = ffi.new("csc_host_cs1_t *")
         lib.csc_host_cs1_init(self._host, self._engine)
         self.backend = ffi.addressof(self._host, "backend")
-        self.report = [OpReport(op.number, op.name, op.kind) for op in ops]
+        self.report = [OpReport(op.number, op.name, op.kind) for op in blob.ops]
         self._next = on_op
         self.on_op = self._count
         self.hook = self._make_hook(self)
@@ -113,22 +161,45 @@ class Cs1Backend(Backend):
             self._next(number, done)
 
 
-CPU_BACKENDS: dict[str, type[Backend]] = {"portable": Backend, "avx2": Avx2Backend}
-
-
-def host_backend(ops: list[OpInfo], on_op: OnOp | None = None) -> Backend:
-    """Return the best the CPU has, or what the environment variable CSC_BACKEND names."""
-    name = os.environ.get("CSC_BACKEND", "")
-    if not name:
-        name = "avx2" if has_avx2() else "portable"
-    if name not in CPU_BACKENDS:
-        known = " or ".join(f"'{known}'" for known in CPU_BACKENDS)
-        raise InputError(f"The environment variable CSC_BACKEND is '{name}'; set it to {known}.")
-    return CPU_BACKENDS[name](ops, on_op)
-
-
-BACKENDS: dict[str, Callable[[list[OpInfo], OnOp | None], Backend]] = {
-    "host": host_backend,
-    **CPU_BACKENDS,
-    "cs1": Cs1Backend,
+# From the best to the one that always works.
+CPU_BACKENDS: dict[str, type[Backend]] = {
+    "amx": AmxBackend,
+    "avx512vnni": Avx512Backend,
+    "avx2": Avx2Backend,
+    "portable": Backend,
 }
+BACKENDS: dict[str, type[Backend]] = {**CPU_BACKENDS, "cs1": Cs1Backend}
+
+
+@cache
+def _missing(name: str) -> str:
+    """What of this CPU is missing for a backend; asked once, since a CPU does not change."""
+    return BACKENDS[name].lacks()
+
+
+def backends() -> list[str]:
+    """Return the backends that run here, the one that "host" means first."""
+    return [name for name in BACKENDS if not _missing(name)]
+
+
+def find_backend(name: str) -> str:
+    """Return the backend a name means: "host" is what CSC_BACKEND says, or the best there is.
+
+    Raises InputError for a name nobody knows, and where this CPU lacks what it needs.
+    """
+    if name == "host":
+        name = os.environ.get("CSC_BACKEND", "") or backends()[0]
+        if name not in CPU_BACKENDS:
+            known = " or ".join(f"'{known}'" for known in CPU_BACKENDS)
+            raise InputError(
+                f"The environment variable CSC_BACKEND is '{name}'; set it to {known}."
+            )
+    if name not in BACKENDS:
+        known = ", ".join(f"'{known}'" for known in ("host", *BACKENDS))
+        raise InputError(f"There is no backend '{name}'; known backends are {known}.")
+    if _missing(name):
+        here = ", ".join(f"'{known}'" for known in ("host", *backends()))
+        raise InputError(
+            f"The backend '{name}' needs {_missing(name)}, which this one is not; use {here}."
+        )
+    return name

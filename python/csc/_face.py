@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,9 @@ class Face:
         return Batch(batch, rows, shape[-1], len(shape) == 1)
 
     def _collect(
-        self, batch: Batch, raw: bool, run_row: Callable[[int], list[NDArray[Any]]]
+        self, batch: Batch, raw: bool, rows: Iterable[list[NDArray[Any]]]
     ) -> dict[str, NDArray[Any]]:
-        """Run every row and return the outputs by name."""
-        rows = [run_row(row) for row in range(batch.size)]
+        """Return the outputs by name, given those of every row."""
         outputs = {}
         for tensor, arrays in zip(self._outputs, zip(*rows, strict=True), strict=True):
             values = arrays[0] if batch.single else np.stack(arrays)

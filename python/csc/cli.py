@@ -127,7 +127,7 @@ def convert(source: Path, output: Path, calibration: Path, max_length: int | Non
 @click.option("--raw", is_flag=True, help="The device's integers instead of real values.")
 @click.option(
     "--backend",
-    type=click.Choice(["host", "portable", "avx2", "cs1"]),
+    type=click.Choice(["host", "portable", "avx2", "avx512vnni", "amx", "cs1"]),
     default="host",
     show_default=True,
 )

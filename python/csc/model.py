@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from csc._backend import BACKENDS, Backend
+from csc._backend import BACKENDS, Backend, find_backend
 from csc._csc import ffi, lib
 from csc._face import Batch, Face, as_output, live_view
 from csc._face import Result as Result
@@ -21,6 +23,9 @@ from csc.errors import ArenaError, InputError
 
 if TYPE_CHECKING:
     from csc._profile import Report
+
+MAX_THREADS = 64
+_RunnerKey = tuple[str, int, int]  # backend, threads, process
 
 # Operands an op writes and that mean something after it (not scratch).
 _RESULTS = {
@@ -40,11 +45,13 @@ class Model(Face):
     without the GIL.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
-        """Load and check a blob from a path or from bytes; raises BlobError."""
+    def __init__(self, source: str | os.PathLike[str] | bytes, *, threads: int = 1) -> None:
+        """Load and check a blob from a path or from bytes; see `csc.load`."""
         self._blob: Blob
         super().__init__(Blob(source))
+        self._threads = _check_threads(threads)
         self._arenas: deque[NDArray[np.uint8]] = deque()
+        self._runners: defaultdict[_RunnerKey, deque[Backend]] = defaultdict(deque)
 
     def __repr__(self) -> str:
         """Return the blob's name, inputs and outputs."""
@@ -60,20 +67,28 @@ class Model(Face):
         raw: bool = False,
         backend: str = "host",
         arena: NDArray[np.uint8] | None = None,
+        threads: int | None = None,
         **named: ArrayLike,
     ) -> Result:
         """Run the model; see `csc.infer`."""
         batch = self._check_inputs({**(inputs or {}), **named})
-        runner = _make_backend(backend, self._blob.ops)
-        memory = self._take_arena() if arena is None else _check_arena(arena)
-        try:
-            outputs = self._collect(
-                batch, raw, lambda row: self._run_one(batch, row, runner, memory)
-            )
-        finally:
-            if arena is None:
-                self._arenas.append(memory)
-        return Result(outputs, runner.report)
+        name = find_backend(backend)
+        count = self._threads if threads is None else _check_threads(threads)
+        if count > 1 and batch.size > 1 and arena is None and BACKENDS[name].reusable:
+            return Result(self._collect(batch, raw, self._run_batch(batch, name, count)), [])
+        with self._runner(name, count) as runner, self._memory(arena) as memory:
+            rows = [self._run_one(batch, row, runner, memory) for row in range(batch.size)]
+            return Result(self._collect(batch, raw, rows), runner.report)
+
+    def _run_batch(self, batch: Batch, name: str, threads: int) -> list[list[NDArray[Any]]]:
+        """Run the rows of a batch on threads, each row on one: they need not wait for another."""
+
+        def run(row: int) -> list[NDArray[Any]]:
+            with self._runner(name, 1) as runner, self._memory(None) as memory:
+                return self._run_one(batch, row, runner, memory)
+
+        with ThreadPoolExecutor(min(threads, batch.size)) as pool:
+            return list(pool.map(run, range(batch.size)))
 
     def describe(self) -> dict[str, Any]:
         """Return what the blob holds; see `csc.inspect`."""
@@ -96,7 +111,6 @@ class Model(Face):
         if not batch.single:
             raise InputError("trace takes one sequence: give 1-D inputs.")
         seen: dict[str, NDArray[Any]] = {}
-        memory = self._take_arena()
 
         def on_op(number: int, done: bool) -> None:
             op = self._blob.ops[number]
@@ -105,17 +119,40 @@ class Model(Face):
                     tensor = self._blob.tensors[op.operands[operand]]
                     seen[tensor.name] = _view(tensor, memory, batch.length).copy()
 
-        try:
-            self._run_one(batch, 0, _make_backend("host", self._blob.ops, on_op), memory)
-        finally:
-            self._arenas.append(memory)
+        runner = BACKENDS[find_backend("host")](self._blob, on_op)
+        with self._memory(None) as memory:
+            self._run_one(batch, 0, runner, memory)
         return seen
 
-    def _take_arena(self) -> NDArray[np.uint8]:
+    @contextmanager
+    def _memory(self, given: NDArray[np.uint8] | None) -> Iterator[NDArray[np.uint8]]:
+        """Lend an arena: the one given, or one of the model's."""
+        if given is not None:
+            yield _check_arena(given)
+            return
         try:
-            return self._arenas.pop()
+            memory = self._arenas.pop()
         except IndexError:
-            return aligned_bytes(self.arena_bytes)
+            memory = aligned_bytes(self.arena_bytes)
+        try:
+            yield memory
+        finally:
+            self._arenas.append(memory)
+
+    @contextmanager
+    def _runner(self, name: str, threads: int) -> Iterator[Backend]:
+        """Lend a backend. A fork has none of its parent's threads, so it makes its own."""
+        kind = BACKENDS[name]
+        idle = self._runners[name, threads if kind.shares_ops else 1, os.getpid()]
+        try:
+            runner = idle.pop()
+        except IndexError:
+            runner = kind(self._blob, threads=threads)
+        try:
+            yield runner
+        finally:
+            if kind.reusable:
+                idle.append(runner)
 
     def _run_one(
         self, batch: Batch, row: int, runner: Backend, memory: NDArray[np.uint8]
@@ -148,19 +185,19 @@ def _check_arena(arena: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return arena
 
 
-def _make_backend(name: str, ops: list[OpInfo], on_op: Any = None) -> Backend:
-    if name not in BACKENDS:
-        known = ", ".join(f"'{known}'" for known in BACKENDS)
-        raise InputError(f"There is no backend '{name}'; known backends are {known}.")
-    return BACKENDS[name](ops, on_op)
+def _check_threads(threads: int) -> int:
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"threads is {threads!r}; give a whole number from 1 to {MAX_THREADS}.")
+    return threads
 
 
-def load(source: str | os.PathLike[str] | bytes) -> Model:
+def load(source: str | os.PathLike[str] | bytes, *, threads: int = 1) -> Model:
     """Load a blob from a path or from bytes, check all of it, and return a Model.
 
-    Raises BlobError, with what is wrong, where, and what to do.
+    `threads` is how many threads `infer` uses where it is not told. Raises BlobError, with what
+    is wrong, where, and what to do.
     """
-    return Model(source)
+    return Model(source, threads=threads)
 
 
 def infer(
@@ -171,6 +208,7 @@ def infer(
     raw: bool = False,
     backend: str = "host",
     arena: NDArray[np.uint8] | None = None,
+    threads: int | None = None,
     **named: ArrayLike,
 ) -> Result:
     """Run a model and return its outputs by name, with exactly the bits of the device.
@@ -184,11 +222,15 @@ def infer(
         raw: return the device's integers instead of float32 values
             (q - zero_point) * scale.
         backend: "host" (the best the CPU has, or what the environment variable CSC_BACKEND
-            names), "portable" (portable C), "avx2" (x86-64 CPUs with AVX2) or "cs1" (matrix
-            products on the register-level model of the CS1 block engine; `result.report` then
-            counts its work per op). All give the same bits.
+            names), "portable" (portable C), "avx2", "avx512vnni" or "amx" (x86-64 CPUs that have
+            these) or "cs1" (matrix products on the register-level model of the CS1 block engine;
+            `result.report` then counts its work per op). All give the same bits, and
+            `csc.backends()` lists those that run here.
         arena: working memory to use instead of the model's own, for tests of memory plans: a
             64-byte aligned uint8 array of at least model.arena_bytes.
+        threads: how many threads share the work, 1 if neither this nor `csc.load` says more: the
+            sequences of a batch on every backend but "cs1", the ops of one sequence on
+            "avx512vnni" and "amx". The bits do not depend on it.
         **named: inputs by keyword.
 
     Returns:
@@ -202,7 +244,9 @@ def infer(
 
     """
     runner = model if isinstance(model, Model) else Model(model)
-    return runner.infer(inputs, raw=raw, backend=backend, arena=arena, **named)
+    return runner.infer(
+        inputs, raw=raw, backend=backend, arena=arena, threads=threads, **named
+    )
 
 
 def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:
