@@ -282,17 +282,18 @@ def int32_bits(value: int) -> int:
 
 
 def assemble(sections: Sequence[bytes], **header_fields: int) -> bytes:
-    """Pad the five sections, put header and section table before them."""
+    """Pad the five sections and a plan, if any; put header and section table before them."""
     padded = [data + bytes(align(len(data)) - len(data)) for data in sections]
     table = np.zeros(len(padded), fmt.SECTION)
     end = fmt.HEADER_BYTES
-    for entry, kind, data in zip(table, fmt.Section, padded, strict=True):
+    for entry, kind, data in zip(table, fmt.Section, padded, strict=False):
         entry["kind"], entry["offset"], entry["bytes"] = kind, end, len(data)
         entry["crc"] = zlib.crc32(data)
         end += len(data)
     header = np.zeros((), fmt.HEADER)
     header["magic"] = np.frombuffer(fmt.MAGIC, np.uint8)
-    header["version_major"], header["version_minor"] = fmt.VERSION_MAJOR, fmt.VERSION_MINOR
+    header["version_major"] = fmt.VERSION_MAJOR
+    header["version_minor"] = int(len(padded) == len(fmt.Section))
     header["file_bytes"], header["section_count"] = end, len(padded)
     for name, value in header_fields.items():
         header[name] = value
