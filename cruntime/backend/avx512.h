@@ -9,10 +9,11 @@
 #include "csc.h"
 #include "kernel_table.h"
 
-// What multiplies.
+// What of a CPU is used. Each has what the ones before it have.
 typedef enum {
-  CSC_AVX512_VNNI,  // needs AVX-512 F, BW, DQ, VL, VBMI and VNNI
-  CSC_AVX512_AMX,   // needs the same and AMX-INT8, and the system's permission to use it
+  CSC_AVX512_VNNI,  // AVX-512 F, BW, DQ, VL and VNNI
+  CSC_AVX512_VBMI,  // VBMI: tables are looked up in registers
+  CSC_AVX512_AMX,   // AMX-INT8, with the system's permission to use it: products in tiles
 } csc_avx512_unit_t;
 
 // One thread's backend. Holds pointers into itself: never copy it.

@@ -155,73 +155,136 @@ V512 static void find_visible(const job_t *job) {
 
 // --------------------------------------------------------------------------------- softmax
 
-V512_INLINE __m512i exponentials(__m512i index) {
-  __m512i near =
-      _mm512_permutex2var_epi8(load512(csc_exp_table), index, load512(csc_exp_table + 64));
-  __m512i far =
-      _mm512_permutex2var_epi8(load512(csc_exp_table + 128), index, load512(csc_exp_table + 192));
+VBMI_INLINE __m512i permuted_exponentials(const __m512i v[4]) {
+  __m512i index = pack_unsigned(v);
+  const uint8_t *table = csc_exp_table;
+  __m512i near = _mm512_permutex2var_epi8(load512(table), index, load512(table + 64));
+  __m512i far = _mm512_permutex2var_epi8(load512(table + 128), index, load512(table + 192));
   return _mm512_mask_mov_epi8(near, _mm512_movepi8_mask(index), far);
 }
 
-V512 static __m512i highest_visible(const job_t *job, const int32_t *score) {
+// EXP is 0 from its 200th entry on, so a gather that reads 4 bytes may stop before the end.
+V512_INLINE __m512i gathered_exponentials(const __m512i v[4]) {
+  const __m512i last = _mm512_set1_epi32(252);
+  __m512i found[4];
+  for (int i = 0; i < 4; i++) {
+    __m512i index = _mm512_min_epu32(v[i], last);  // hidden keys give anything
+    found[i] = _mm512_i32gather_epi32(index, csc_exp_table, 1);
+    found[i] = _mm512_and_si512(found[i], _mm512_set1_epi32(255));
+  }
+  return pack_unsigned(found);
+}
+
+V512_INLINE __m512i highest_visible(const job_t *job, const int32_t *score) {
   __m512i top = _mm512_set1_epi32(INT32_MIN);
-  for (uint32_t j = 0; j < job->keys; j += PANEL) {
-    __mmask16 live = (__mmask16)(job->room.visible[j / 64] >> (j % 64));
-    top = _mm512_mask_max_epi32(top, live, top, load512(score + j));
+  for (uint32_t j = 0; j < job->padded_keys; j += GROUP) {
+    uint64_t live = job->room.visible[j / GROUP];
+    for (uint32_t i = 0; i < GROUP; i += PANEL) {
+      top = _mm512_mask_max_epi32(top, (__mmask16)(live >> i), top, load512(score + j + i));
+    }
   }
   return _mm512_set1_epi32(_mm512_reduce_max_epi32(top));
 }
 
-// 64 indices of EXP, at most 255.
-V512_INLINE __m512i exponents(const int32_t *score, __m512i top, csc_scale_t scale, int narrow) {
+// 64 indices of EXP; those above 255 mean 255.
+V512_INLINE void exponents(const int32_t *score, __m512i top, csc_scale_t scale, const int narrow,
+                           __m512i v[4]) {
   __m512i multiplier =
       _mm512_set1_epi32(narrow ? narrow_multiplier(scale) : (int32_t)scale.multiplier);
+  __m512i shift = _mm512_set1_epi32((int32_t)scale.shift);
   __m512i offset = _mm512_set1_epi64((int64_t)1 << 31);
-  __m512i v[4];
   for (size_t i = 0; i < 4; i++) {
     __m512i below = _mm512_sub_epi32(top, load512(score + PANEL * i));
     v[i] = narrow ? requant_narrow(below, multiplier, offset)
-                  : requant_any(below, multiplier, _mm512_set1_epi32((int32_t)scale.shift), 0, 255);
+                  : requant_any(below, multiplier, shift, 0, 255);
   }
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  __m512i low = _mm512_packs_epi32(v[0], v[1]);
-  __m512i high = _mm512_packs_epi32(v[2], v[3]);
-  return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+}
+
+// Stores the weights of visible keys, 0 for the others; returns the sum with them added.
+V512_INLINE __m512i store_weights(uint8_t *e, __m512i weights, uint64_t visible, __m512i sum) {
+  weights = _mm512_maskz_mov_epi8(visible, weights);
+  store512(e, weights);
+  return _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi8(1));
 }
 
 // One row of scores to weights; returns their sum. Scores of hidden keys may be anything.
-V512 static uint32_t softmax_row(const job_t *job, const int32_t *score, csc_scale_t scale,
-                                 uint8_t *e) {
+V512_INLINE uint32_t softmax_row(const job_t *job, const int32_t *score, csc_scale_t scale,
+                                 uint8_t *e, const int narrow) {
   __m512i top = highest_visible(job, score);
   __m512i sum = _mm512_setzero_si512();
-  int narrow = narrow_scale(scale);
-  for (uint32_t j = 0; j < job->padded_keys; j += 64) {
-    __m512i index =
-        narrow ? exponents(score + j, top, scale, 1) : exponents(score + j, top, scale, 0);
-    __m512i weights = _mm512_maskz_mov_epi8(job->room.visible[j / 64], exponentials(index));
-    sum = _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi8(1));
-    store512(e + j, weights);
+  for (uint32_t j = 0; j < job->padded_keys; j += GROUP) {
+    __m512i v[4];
+    exponents(score + j, top, scale, narrow, v);
+    sum = store_weights(e + j, gathered_exponentials(v), job->room.visible[j / GROUP], sum);
   }
   return (uint32_t)_mm512_reduce_add_epi32(sum);
 }
 
+// The same for narrow scales on CPUs with VBMI.
+VBMI_INLINE uint32_t softmax_row_permuted(const job_t *job, const int32_t *score, csc_scale_t scale,
+                                          uint8_t *e) {
+  __m512i top = highest_visible(job, score);
+  __m512i sum = _mm512_setzero_si512();
+  for (uint32_t j = 0; j < job->padded_keys; j += GROUP) {
+    __m512i v[4];
+    exponents(score + j, top, scale, 1, v);
+    sum = store_weights(e + j, permuted_exponentials(v), job->room.visible[j / GROUP], sum);
+  }
+  return (uint32_t)_mm512_reduce_add_epi32(sum);
+}
+
+V512 static void softmax_rows(job_t job, csc_scale_t scale, uint32_t rows, uint32_t *sums) {
+  int narrow = narrow_scale(scale);
+  for (uint32_t r = 0; r < rows; r++) {
+    const int32_t *score = job.room.scores + r * (size_t)job.padded_keys;
+    uint8_t *e = job.room.e + r * (size_t)job.padded_keys;
+    sums[r] =
+        narrow ? softmax_row(&job, score, scale, e, 1) : softmax_row(&job, score, scale, e, 0);
+  }
+}
+
+VBMI static void softmax_rows_permuted(job_t job, csc_scale_t scale, uint32_t rows,
+                                       uint32_t *sums) {
+  for (uint32_t r = 0; r < rows; r++) {
+    size_t at = r * (size_t)job.padded_keys;
+    sums[r] = softmax_row_permuted(&job, job.room.scores + at, scale, job.room.e + at);
+  }
+}
+
 // -------------------------------------------------------------------------------- contexts
 
-// |mean8 * M| < 2^31, so a shift of more than 32 leaves 0.
-V512 static void context_row(const csc_attention_t *att, const int32_t *c, uint32_t sum,
-                             csc_scale_t scale, csc_line_t line, size_t column, size_t count) {
+// clamp(rq(m, M, s)) of |m| <= 2^15 + 2: |m * M| < 2^30 + 2^15, so int32 holds it, rounded too for
+// shifts up to 30, and shifts above 32 leave 0.
+V512_INLINE __m512i scale_mean(__m512i mean, csc_scale_t scale) {
+  if (scale.shift > 32) return _mm512_setzero_si512();
+  if (scale.shift > 30) return scale_all(mean, scale.multiplier, scale.shift);
+  __m512i product = _mm512_mullo_epi32(mean, _mm512_set1_epi32((int32_t)scale.multiplier));
+  product = _mm512_add_epi32(product, _mm512_set1_epi32((int32_t)1 << (scale.shift - 1)));
+  return _mm512_sra_epi32(product, _mm_cvtsi32_si128((int)scale.shift));
+}
+
+V512_INLINE void context_row(const int32_t *c, uint32_t sum, csc_scale_t scale, int32_t zero_point,
+                             csc_line_t line, size_t column, size_t count) {
   csc_recip_t recip = csc_recip(sum ? sum : 1);  // c is 0 where sum is
   __m512i v[4];
-  if (scale.shift > 32) {
-    scale.multiplier = 0;
-    scale.shift = 32;
-  }
   for (size_t i = 0; i < 4; i++) {
-    v[i] = scale_all(load512(c + PANEL * i), recip.r, 6 + recip.length);
-    v[i] = scale_all(v[i], scale.multiplier, scale.shift);
-    v[i] = _mm512_add_epi32(v[i], _mm512_set1_epi32(att->zero_point));
+    v[i] = scale_mean(scale_all(load512(c + PANEL * i), recip.r, 6 + recip.length), scale);
+    v[i] = _mm512_add_epi32(v[i], _mm512_set1_epi32(zero_point));
   }
   store_group(line, column, count, v, line.low, line.high);
+}
+
+// Elements `d` to d + count - 1 of the contexts of a head.
+V512 static void context_rows(const csc_attention_t *att, uint32_t head, uint32_t first,
+                              uint32_t rows, uint32_t d, const int32_t *c, const uint32_t *sums) {
+  csc_scale_t scale = csc_unpack_scale(att->head_requant[2 * head + 1]);
+  csc_out_t out = csc_rows_of(att->out);
+  int32_t zero_point = att->zero_point;
+  size_t column = (size_t)head * att->depth + d;
+  size_t count = least(GROUP, att->depth - d);
+  for (uint32_t r = 0; r < rows; r++, c += GROUP) {
+    context_row(c, sums[r], scale, zero_point, csc_line(&out, first + r), column, count);
+  }
 }
 
 static const int32_t zeros[GROUP];
@@ -231,25 +294,19 @@ static void weigh_values(const job_t *job, uint32_t head, uint32_t first, uint32
                          const uint32_t *sums) {
   _Alignas(64) int32_t c[BLOCK_ROWS * GROUP];
   const csc_attention_t *att = job->att;
-  csc_scale_t scale = csc_unpack_scale(att->head_requant[2 * head + 1]);
-  csc_out_t out = csc_rows_of(att->out);
-  size_t count = least(GROUP, att->depth - d);
   csc_product_t product = {
       .a = job->room.e,
       .a_stride = job->padded_keys,
       .rows = rows,
       .depth = job->padded_keys,
       .b = job->room.values + (size_t)d * job->padded_keys,
-      .panels = (uint32_t)(count + PANEL - 1) / PANEL,
+      .panels = (least(GROUP, att->depth - d) + PANEL - 1) / PANEL,
       .start = zeros,
       .c = c,
       .c_stride = GROUP,
   };
   multiply(job->self, &product);
-  for (uint32_t r = 0; r < rows; r++) {
-    context_row(att, c + r * GROUP, sums[r], scale, csc_line(&out, first + r),
-                (size_t)head * att->depth + d, count);
-  }
+  context_rows(att, head, first, rows, d, c, sums);
 }
 
 V512 static void copy_queries(const job_t *job, const int8_t *q, uint32_t rows) {
@@ -280,10 +337,8 @@ static void attend_block(const job_t *job, uint32_t head, uint32_t first, uint32
   };
   copy_queries(job, att->q_head + (size_t)head * att->depth + first * att->q.stride, rows);
   multiply(job->self, &product);
-  for (uint32_t r = 0; r < rows; r++) {
-    size_t row = r * (size_t)job->padded_keys;
-    sums[r] = softmax_row(job, job->room.scores + row, scale, job->room.e + row);
-  }
+  int permute = job->self->unit != CSC_AVX512_VNNI && narrow_scale(scale);
+  (permute ? softmax_rows_permuted : softmax_rows)(*job, scale, rows, sums);
   for (uint32_t d = 0; d < att->depth; d += GROUP) weigh_values(job, head, first, rows, d, sums);
 }
 

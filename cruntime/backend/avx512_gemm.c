@@ -74,88 +74,126 @@ typedef struct {
 
 // 64 entries of a table of 1024 int8: eight look-ups among 128 entries, then a choice of one by
 // the upper three bits.
-V512_INLINE __m512i look_up_bytes(const int8_t *table, __m512i first, __m512i second) {
+VBMI_INLINE __m512i look_up_bytes(const int8_t *table, __m512i first, __m512i second) {
   const __m512i ones = _mm512_set1_epi16(127);
   __m512i low = _mm512_packus_epi16(_mm512_and_si512(first, ones), _mm512_and_si512(second, ones));
   __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(first, 7), _mm512_srli_epi16(second, 7));
-  __mmask64 bit0 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(1));
-  __mmask64 bit1 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(2));
-  __mmask64 bit2 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(4));
+  __mmask64 bit0 = _mm512_movepi8_mask(_mm512_slli_epi16(high, 7));
+  __mmask64 bit1 = _mm512_movepi8_mask(_mm512_slli_epi16(high, 6));
+  __mmask64 bit2 = _mm512_movepi8_mask(_mm512_slli_epi16(high, 5));
   __m512i found[8];
-  for (int i = 0; i < 8; i++) {
-    found[i] =
-        _mm512_permutex2var_epi8(load512(table + 128 * i), low, load512(table + 128 * i + 64));
+  for (size_t i = 0; i < 8; i++) {
+    const int8_t *part = table + 128 * i;
+    found[i] = _mm512_permutex2var_epi8(load512(part), low, load512(part + 64));
   }
   for (int i = 0; i < 4; i++) found[i] = _mm512_mask_mov_epi8(found[2 * i], bit0, found[2 * i + 1]);
   for (int i = 0; i < 2; i++) found[i] = _mm512_mask_mov_epi8(found[2 * i], bit1, found[2 * i + 1]);
   return _mm512_mask_mov_epi8(found[0], bit2, found[1]);
 }
 
-V512_INLINE __m512i clamp_index(__m512i halves) {
+VBMI_INLINE __m512i clamp_index(__m512i halves) {
   halves = _mm512_max_epi16(halves, _mm512_setzero_si512());
   return _mm512_min_epi16(halves, _mm512_set1_epi16(CSC_TABLE_ENTRIES - 1));
 }
 
-V512 static void store_from_bytes(const group_t *group, csc_line_t line, const __m512i v[4]) {
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+VBMI_INLINE void store_from_bytes(const group_t *group, csc_line_t line, const __m512i v[4]) {
   __m512i first = clamp_index(_mm512_packs_epi32(v[0], v[1]));
   __m512i second = clamp_index(_mm512_packs_epi32(v[2], v[3]));
   __m512i found = look_up_bytes(group->finish->table, first, second);
   _mm512_mask_storeu_epi8(line.bytes + group->column, first_bits(group->count),
-                          _mm512_permutexvar_epi32(order, found));
+                          _mm512_permutexvar_epi32(packed_order(), found));
 }
 
-// Gathers read 4 bytes: the entry and the 2 before it. Something of the blob stands before every
-// table; not so behind.
-V512 static void store_from_halves(const group_t *group, csc_line_t line, __m512i v[4]) {
-  const uint8_t *before = (const uint8_t *)group->finish->table - 2;
+// Gathers read 4 bytes: the entry and what stands before it. Before every table stands something
+// of the blob; not so behind.
+V512_INLINE void store_gathered(const group_t *group, csc_line_t line, __m512i v[4]) {
+  const uint8_t *table = group->finish->table;
   const __m512i last = _mm512_set1_epi32(CSC_TABLE_ENTRIES - 1);
   for (int i = 0; i < 4; i++) {
     __m512i index = _mm512_min_epi32(_mm512_max_epi32(v[i], _mm512_setzero_si512()), last);
-    v[i] = _mm512_srai_epi32(_mm512_i32gather_epi32(index, before, 2), 16);
+    v[i] = line.bytes ? _mm512_srai_epi32(_mm512_i32gather_epi32(index, table - 3, 1), 24)
+                      : _mm512_srai_epi32(_mm512_i32gather_epi32(index, table - 2, 2), 16);
   }
-  store_group(line, group->column, group->count, v, INT16_MIN, INT16_MAX);
+  store_group(line, group->column, group->count, v, line.low, line.high);
 }
 
-V512_INLINE void store_values(const group_t *group, csc_line_t line, __m512i v[4]) {
-  const csc_finish_t *finish = group->finish;
-  if (!finish->table) {
-    store_group(line, group->column, group->count, v, finish->clamp_low, finish->clamp_high);
-  } else if (line.bytes) {
-    store_from_bytes(group, line, v);
-  } else {
-    store_from_halves(group, line, v);
-  }
+V512_INLINE void store_plain(const group_t *group, csc_line_t line, const __m512i v[4]) {
+  store_group(line, group->column, group->count, v, group->finish->clamp_low,
+              group->finish->clamp_high);
 }
 
-V512 static void finish_narrow(const group_t *group, const int32_t *c, uint32_t first,
-                               uint32_t rows) {
-  __m512i offset = _mm512_set1_epi64(((int64_t)1 << 31) +
-                                     (int64_t)group->finish->zero_point * ((int64_t)1 << 32));
-  __m512i multiplier[4];
-  for (int i = 0; i < 4; i++) multiplier[i] = load512(group->multiplier + PANEL * (size_t)i);
-  for (uint32_t r = 0; r < rows; r++, c += GROUP) {
-    __m512i v[4];
-    for (int i = 0; i < 4; i++) {
-      v[i] = requant_narrow(load512(c + PANEL * (size_t)i), multiplier[i], offset);
-    }
-    store_values(group, csc_line(&group->out, first + r), v);
+V512_INLINE void requant_row(const group_t *group, const int32_t *c, const __m512i multiplier[4],
+                             __m512i v[4]) {
+  int64_t zero_point = group->finish->zero_point;
+  __m512i offset = _mm512_set1_epi64(((int64_t)1 << 31) + zero_point * ((int64_t)1 << 32));
+  for (size_t i = 0; i < 4; i++) {
+    v[i] = requant_narrow(load512(c + PANEL * i), multiplier[i], offset);
   }
 }
 
-V512 static void finish_any(const group_t *group, const int32_t *c, uint32_t first, uint32_t rows) {
+V512_INLINE void requant_row_any(const group_t *group, const int32_t *c, __m512i v[4]) {
   int32_t zero_point = group->finish->zero_point;
   int64_t low = (int64_t)group->finish->clamp_low - zero_point;
   int64_t high = (int64_t)group->finish->clamp_high - zero_point;
-  for (uint32_t r = 0; r < rows; r++, c += GROUP) {
-    __m512i v[4];
-    for (size_t i = 0; i < 4; i++) {
-      v[i] = requant_any(load512(c + PANEL * i), load512(group->multiplier + PANEL * i),
-                         load512(group->shift + PANEL * i), low, high);
-      v[i] = _mm512_add_epi32(v[i], _mm512_set1_epi32(zero_point));
-    }
-    store_values(group, csc_line(&group->out, first + r), v);
+  for (size_t i = 0; i < 4; i++) {
+    v[i] = requant_any(load512(c + PANEL * i), load512(group->multiplier + PANEL * i),
+                       load512(group->shift + PANEL * i), low, high);
+    v[i] = _mm512_add_epi32(v[i], _mm512_set1_epi32(zero_point));
   }
+}
+
+V512_INLINE void load_multipliers(const group_t *group, __m512i multiplier[4]) {
+  for (size_t i = 0; i < 4; i++) multiplier[i] = load512(group->multiplier + PANEL * i);
+}
+
+typedef void finish_t(group_t group, const int32_t *c, uint32_t first, uint32_t rows);
+
+V512 static void finish_narrow(group_t group, const int32_t *c, uint32_t first, uint32_t rows) {
+  __m512i multiplier[4], v[4];
+  load_multipliers(&group, multiplier);
+  for (uint32_t r = 0; r < rows; r++, c += GROUP) {
+    requant_row(&group, c, multiplier, v);
+    store_plain(&group, csc_line(&group.out, first + r), v);
+  }
+}
+
+V512 static void finish_gathered(group_t group, const int32_t *c, uint32_t first, uint32_t rows) {
+  __m512i multiplier[4], v[4];
+  load_multipliers(&group, multiplier);
+  for (uint32_t r = 0; r < rows; r++, c += GROUP) {
+    requant_row(&group, c, multiplier, v);
+    store_gathered(&group, csc_line(&group.out, first + r), v);
+  }
+}
+
+VBMI static void finish_permuted(group_t group, const int32_t *c, uint32_t first, uint32_t rows) {
+  __m512i multiplier[4], v[4];
+  load_multipliers(&group, multiplier);
+  for (uint32_t r = 0; r < rows; r++, c += GROUP) {
+    requant_row(&group, c, multiplier, v);
+    store_from_bytes(&group, csc_line(&group.out, first + r), v);
+  }
+}
+
+V512 static void finish_any(group_t group, const int32_t *c, uint32_t first, uint32_t rows) {
+  __m512i v[4];
+  for (uint32_t r = 0; r < rows; r++, c += GROUP) {
+    csc_line_t line = csc_line(&group.out, first + r);
+    requant_row_any(&group, c, v);
+    if (group.finish->table) {
+      store_gathered(&group, line, v);
+    } else {
+      store_plain(&group, line, v);
+    }
+  }
+}
+
+static finish_t *finish_of(const job_t *job) {
+  const csc_gemm_t *gemm = job->gemm;
+  if (!job->packed.narrow) return finish_any;
+  if (!gemm->finish.table) return finish_narrow;
+  int permute = job->self->unit != CSC_AVX512_VNNI && gemm->out.dtype == CSC_DTYPE_INT8;
+  return permute ? finish_permuted : finish_gathered;
 }
 
 // -------------------------------------------------------------------------------- products
@@ -190,6 +228,7 @@ static void multiply_block(const job_t *job, const chunk_t *chunk, uint32_t row,
 
 static void run_group(const job_t *job, const chunk_t *chunk, uint32_t number) {
   _Alignas(64) int32_t c[BLOCK_ROWS * GROUP];
+  finish_t *finish = finish_of(job);
   const csc_packed_gemm_t *packed = &job->packed;
   csc_view_t out = job->gemm->out;
   size_t column = number * (size_t)GROUP;
@@ -210,7 +249,7 @@ static void run_group(const job_t *job, const chunk_t *chunk, uint32_t number) {
   for (uint32_t row = 0; row < chunk->rows; row += BLOCK_ROWS) {
     product.rows = least(BLOCK_ROWS, chunk->rows - row);
     multiply_block(job, chunk, row, number, &product);
-    (packed->narrow ? finish_narrow : finish_any)(&group, c, chunk->first + row, product.rows);
+    finish(group, c, chunk->first + row, product.rows);
   }
 }
 

@@ -15,10 +15,11 @@
 
 #include "avx512.h"
 
-#define V512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")))
-#define V512_INLINE             \
-  static inline __attribute__(( \
-      always_inline, target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")))
+#define V512_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+#define V512 __attribute__((target(V512_TARGET)))
+#define V512_INLINE static inline __attribute__((always_inline, target(V512_TARGET)))
+#define VBMI __attribute__((target(V512_TARGET ",avx512vbmi")))
+#define VBMI_INLINE static inline __attribute__((always_inline, target(V512_TARGET ",avx512vbmi")))
 
 #define PANEL 16u       // columns of a panel of a right side
 #define GROUP 64u       // columns finished at a time
@@ -87,9 +88,8 @@ csc_status_t csc_avx512_attention(const csc_kernel_table_t *kernels,
                                   const csc_attention_t *attention);
 size_t csc_avx512_attention_room(uint32_t keys, uint32_t depth);
 
-csc_norm_t csc_avx512_norm_row(const int16_t *x, size_t columns, uint64_t epsilon);
-void csc_avx512_affine_row(const int16_t *x, size_t columns, csc_norm_t norm,
-                           const csc_affine_t *affine, const csc_out_t *out, size_t row);
+void csc_avx512_layernorm_row(const csc_layernorm_t *layernorm, const int16_t *x, size_t columns,
+                              size_t row);
 void csc_avx512_embed_row(const csc_embed_row_t *row, size_t columns, int16_t *out);
 void csc_avx512_add_row(const csc_add_t *add, const int16_t *a, const int16_t *b, size_t columns,
                         int16_t *out);
@@ -166,12 +166,23 @@ V512_INLINE __m512i load_bytes(const void *from, size_t count) {
   return _mm512_maskz_loadu_epi8(first_bits(count), from);
 }
 
-// 64 int32 in order, each within int8 after saturation.
+// Packs work within lanes of 128 bits: where the fours of bytes are after two of them.
+V512_INLINE __m512i packed_order(void) {
+  return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+}
+
+// 64 int32 in order, saturated to int8.
 V512_INLINE __m512i pack_bytes(const __m512i v[4]) {
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   __m512i low = _mm512_packs_epi32(v[0], v[1]);
   __m512i high = _mm512_packs_epi32(v[2], v[3]);
-  return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+  return _mm512_permutexvar_epi32(packed_order(), _mm512_packs_epi16(low, high));
+}
+
+// 64 int32 from 0 on in order, saturated to uint8.
+V512_INLINE __m512i pack_unsigned(const __m512i v[4]) {
+  __m512i low = _mm512_packs_epi32(v[0], v[1]);
+  __m512i high = _mm512_packs_epi32(v[2], v[3]);
+  return _mm512_permutexvar_epi32(packed_order(), _mm512_packus_epi16(low, high));
 }
 
 // 32 int32 in order, saturated to int16.

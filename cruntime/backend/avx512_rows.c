@@ -19,8 +19,13 @@ V512_INLINE __m512i load_halves(const int16_t *from, size_t count) {
   return _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16((__mmask16)first_bits(count), from));
 }
 
+// How many of `count` elements lie behind the first i panels.
+static inline size_t rest(size_t count, size_t i) {
+  return count > PANEL * i ? count - PANEL * i : 0;
+}
+
 // pmaddwd(x, x) reaches 2^31, so it is taken as unsigned.
-V512 csc_norm_t csc_avx512_norm_row(const int16_t *x, size_t columns, uint64_t epsilon) {
+V512 static csc_norm_t norm_row(const int16_t *x, size_t columns, uint64_t epsilon) {
   const __m512i low_half = _mm512_set1_epi64(0xFFFFFFFF);
   __m512i sums = _mm512_setzero_si512();
   __m512i squares = sums;
@@ -38,38 +43,58 @@ V512 csc_norm_t csc_avx512_norm_row(const int16_t *x, size_t columns, uint64_t e
   return norm;
 }
 
-// 16 outputs; entries: (offset, gain) each. |n| < 2^10 * sqrt(C) < 2^17 before its clamp.
-V512_INLINE __m512i affine_16(__m512i x, const int32_t *entries, size_t count, int32_t columns,
-                              csc_norm_t norm, csc_affine_t affine) {
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-  __m512i first = _mm512_maskz_loadu_epi64((__mmask8)first_bits(count), entries);
-  __m512i second = _mm512_maskz_loadu_epi64((__mmask8)(first_bits(count) >> 8), entries + PANEL);
-  __m512i d = _mm512_sub_epi32(multiply_low(x, columns), _mm512_set1_epi32(norm.sum));
-  __m512i n = scale_all(d, norm.root.r, (uint32_t)(12 + norm.root.h));
-  n = _mm512_min_epi32(n, _mm512_set1_epi32(32767));
-  n = _mm512_max_epi32(n, _mm512_set1_epi32(-32767));
-  __m512i gain =
-      _mm512_and_si512(_mm512_permutex2var_epi32(first, odd, second), _mm512_set1_epi32(0xFFFF));
-  __m512i y = _mm512_madd_epi16(n, gain);
-  y = _mm512_add_epi32(y, _mm512_permutex2var_epi32(first, even, second));
-  return _mm512_add_epi32(round_shift_by(y, affine.shift), _mm512_set1_epi32(affine.zero_point));
+// 64 or fewer normalized values. |n| < 2^10 * sqrt(C) <= 2^16 before its clamp.
+V512_INLINE void normalize_group(const int16_t *x, size_t count, int32_t columns, csc_norm_t norm,
+                                 __m512i n[4]) {
+  for (size_t i = 0; i < 4; i++) {
+    __m512i scaled = multiply_low(load_halves(x + PANEL * i, rest(count, i)), columns);
+    __m512i d = _mm512_sub_epi32(scaled, _mm512_set1_epi32(norm.sum));
+    d = scale_all(d, norm.root.r, (uint32_t)(12 + norm.root.h));
+    d = _mm512_min_epi32(d, _mm512_set1_epi32(32767));
+    n[i] = _mm512_max_epi32(d, _mm512_set1_epi32(-32767));
+  }
 }
 
-V512 void csc_avx512_affine_row(const int16_t *x, size_t columns, csc_norm_t norm,
-                                const csc_affine_t *affine, const csc_out_t *out, size_t row) {
-  const csc_affine_t fixed = *affine;
-  csc_line_t line = csc_line(out, row);
-  for (size_t c = 0; c < columns; c += GROUP) {
-    __m512i v[4];
-    for (size_t i = 0; i < 4; i++) {
-      size_t at = c + PANEL * i;
-      size_t count = at < columns ? columns - at : 0;
-      v[i] = affine_16(load_halves(x + at, count), fixed.affine + 2 * at, count, (int32_t)columns,
-                       norm, fixed);
-    }
-    store_group(line, c, columns - c, v, line.low, line.high);
+// The outputs of normalized values n; entries: (offset, gain) each.
+V512_INLINE void affine_group(const __m512i n[4], const csc_affine_t *affine, csc_line_t line,
+                              size_t column, size_t count) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  const int32_t *entries = affine->affine + 2 * column;
+  __m512i v[4];
+  for (size_t i = 0; i < 4; i++, entries += 2 * PANEL) {
+    uint64_t live = first_bits(rest(count, i));
+    __m512i first = _mm512_maskz_loadu_epi64((__mmask8)live, entries);
+    __m512i second = _mm512_maskz_loadu_epi64((__mmask8)(live >> 8), entries + PANEL);
+    __m512i gain = _mm512_permutex2var_epi32(first, odd, second);
+    v[i] = _mm512_madd_epi16(n[i], _mm512_and_si512(gain, _mm512_set1_epi32(0xFFFF)));
+    v[i] = _mm512_add_epi32(v[i], _mm512_permutex2var_epi32(first, even, second));
+    v[i] = round_shift_by(v[i], affine->shift);
+    v[i] = _mm512_add_epi32(v[i], _mm512_set1_epi32(affine->zero_point));
   }
+  store_group(line, column, count, v, line.low, line.high);
+}
+
+V512_INLINE void layernorm_group(const csc_layernorm_t *layernorm, const int16_t *x,
+                                 int32_t columns, csc_norm_t norm, const csc_line_t lines[2],
+                                 size_t column, size_t count) {
+  __m512i n[4];
+  normalize_group(x + column, count, columns, norm, n);
+  affine_group(n, &layernorm->a, lines[0], column, count);
+  if (layernorm->b.affine) affine_group(n, &layernorm->b, lines[1], column, count);
+}
+
+V512 void csc_avx512_layernorm_row(const csc_layernorm_t *layernorm, const int16_t *x,
+                                   size_t columns, size_t row) {
+  const csc_layernorm_t fixed = *layernorm;
+  csc_norm_t norm = norm_row(x, columns, fixed.epsilon);
+  csc_line_t lines[2] = {csc_line(&fixed.out_a, row), csc_line(&fixed.out_b, row)};
+  int32_t width = (int32_t)columns;
+  size_t c = 0;
+  for (; c + GROUP <= columns; c += GROUP) {
+    layernorm_group(&fixed, x, width, norm, lines, c, GROUP);  // a constant: no masks
+  }
+  if (c < columns) layernorm_group(&fixed, x, width, norm, lines, c, columns - c);
 }
 
 V512 void csc_avx512_embed_row(const csc_embed_row_t *row, size_t columns, int16_t *out) {

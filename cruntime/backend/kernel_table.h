@@ -63,9 +63,8 @@ struct csc_kernel_table {
                           const int8_t *v, size_t v_stride, uint32_t depth, uint32_t columns,
                           int32_t *acc, size_t acc_stride);
 
-  csc_norm_t (*norm_row)(const int16_t *x, size_t columns, uint64_t epsilon);
-  void (*affine_row)(const int16_t *x, size_t columns, csc_norm_t norm, const csc_affine_t *affine,
-                     const csc_out_t *out, size_t row);
+  void (*layernorm_row)(const csc_layernorm_t *layernorm, const int16_t *x, size_t columns,
+                        size_t row);
   void (*finish_row)(const csc_finish_t *finish, const int32_t *acc, size_t outputs,
                      const csc_out_t *out, size_t row);
   void (*embed_row)(const csc_embed_row_t *row, size_t columns, int16_t *out);

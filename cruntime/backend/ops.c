@@ -47,22 +47,19 @@ static csc_status_t run_embed(const csc_kernel_table_t *kernels, const csc_call_
 static csc_status_t run_layernorm(const csc_kernel_table_t *kernels, const csc_call_t *call) {
   const int32_t *param = call->op->param;
   csc_view_t x = csc_operand(call, CSC_LAYERNORM_OPERAND_X);
-  csc_view_t affine_a = csc_operand(call, CSC_LAYERNORM_OPERAND_AFFINE_A);
-  csc_view_t affine_b = csc_operand(call, CSC_LAYERNORM_OPERAND_AFFINE_B);
-  csc_out_t out_a = csc_rows_of(csc_operand(call, CSC_LAYERNORM_OPERAND_OUT_A));
-  csc_out_t out_b = csc_rows_of(csc_operand(call, CSC_LAYERNORM_OPERAND_OUT_B));
-  csc_affine_t a = {affine_a.data, (uint32_t)param[CSC_LAYERNORM_PARAM_SHIFT_A],
-                    param[CSC_LAYERNORM_PARAM_ZERO_POINT_A]};
-  csc_affine_t b = {affine_b.data, (uint32_t)param[CSC_LAYERNORM_PARAM_SHIFT_B],
-                    param[CSC_LAYERNORM_PARAM_ZERO_POINT_B]};
-  uint64_t epsilon = (uint32_t)param[CSC_LAYERNORM_PARAM_EPSILON_LOW] |
-                     (uint64_t)(uint32_t)param[CSC_LAYERNORM_PARAM_EPSILON_HIGH] << 32;
+  csc_layernorm_t layernorm = {
+      .epsilon = (uint32_t)param[CSC_LAYERNORM_PARAM_EPSILON_LOW] |
+                 (uint64_t)(uint32_t)param[CSC_LAYERNORM_PARAM_EPSILON_HIGH] << 32,
+      .a = {csc_operand(call, CSC_LAYERNORM_OPERAND_AFFINE_A).data,
+            (uint32_t)param[CSC_LAYERNORM_PARAM_SHIFT_A], param[CSC_LAYERNORM_PARAM_ZERO_POINT_A]},
+      .b = {csc_operand(call, CSC_LAYERNORM_OPERAND_AFFINE_B).data,
+            (uint32_t)param[CSC_LAYERNORM_PARAM_SHIFT_B], param[CSC_LAYERNORM_PARAM_ZERO_POINT_B]},
+      .out_a = csc_rows_of(csc_operand(call, CSC_LAYERNORM_OPERAND_OUT_A)),
+      .out_b = csc_rows_of(csc_operand(call, CSC_LAYERNORM_OPERAND_OUT_B)),
+  };
   csc_span_t span = csc_share(kernels, x.rows);
   for (uint32_t r = span.first; r < span.end; r++) {
-    const int16_t *row = (const int16_t *)x.data + r * x.stride;
-    csc_norm_t norm = kernels->norm_row(row, x.columns, epsilon);
-    kernels->affine_row(row, x.columns, norm, &a, &out_a, r);
-    if (affine_b.data) kernels->affine_row(row, x.columns, norm, &b, &out_b, r);
+    kernels->layernorm_row(&layernorm, (const int16_t *)x.data + r * x.stride, x.columns, r);
   }
   return CSC_OK;
 }

@@ -86,19 +86,22 @@ class Avx512Backend(Backend):
     """The kernels with AVX-512 instructions, products with VNNI."""
 
     shares_ops = True
-    unit = lib.CSC_AVX512_VNNI
 
     @staticmethod
     def lacks() -> str:
         """Return what is missing, or ""."""
-        return "" if lib.csc_host_has_avx512vnni() else "an x86-64 CPU with AVX-512 VNNI and VBMI"
+        return "" if lib.csc_host_has_avx512vnni() else "an x86-64 CPU with AVX-512 VNNI"
+
+    def _unit(self) -> int:
+        has_vbmi = bool(lib.csc_host_has_avx512vbmi())
+        return int(lib.CSC_AVX512_VBMI if has_vbmi else lib.CSC_AVX512_VNNI)
 
     def _make_backend(self, blob: Blob, threads: int) -> Any:
         self._packed = blob.packed_weights()
         room = -lib.csc_avx512_room_bytes(blob.view) // -64 * 64
         self._rooms = aligned_bytes(room * threads)
         team = lib.csc_host_team_new(
-            self.unit,
+            self._unit(),
             blob.view,
             ffi.from_buffer(self._packed),
             ffi.from_buffer("uint8_t[]", self._rooms),
@@ -114,12 +117,13 @@ class Avx512Backend(Backend):
 class AmxBackend(Avx512Backend):
     """The kernels with AVX-512 instructions, products on the tiles of AMX."""
 
-    unit = lib.CSC_AVX512_AMX
-
     @staticmethod
     def lacks() -> str:
         """Return what is missing, or ""."""
         return "" if lib.csc_host_has_amx() else "an x86-64 CPU and a system with AMX-INT8"
+
+    def _unit(self) -> int:
+        return int(lib.CSC_AVX512_AMX)
 
 
 class Cs1Backend(Backend):

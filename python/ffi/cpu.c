@@ -18,7 +18,11 @@ int csc_host_has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }
 int csc_host_has_avx512vnni(void) {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+         __builtin_cpu_supports("avx512vnni");
+}
+
+int csc_host_has_avx512vbmi(void) {
+  return csc_host_has_avx512vnni() && __builtin_cpu_supports("avx512vbmi");
 }
 
 // Linux hands out the 8 KiB of tiles to a process that asks for them (since 5.16).
@@ -35,7 +39,7 @@ static int may_use_tiles(void) {
 int csc_host_has_amx(void) {
   const unsigned tile_and_int8 = 1u << 24 | 1u << 25;
   unsigned a, b, c, d;
-  if (!csc_host_has_avx512vnni()) return 0;
+  if (!csc_host_has_avx512vbmi()) return 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
   return (d & tile_and_int8) == tile_and_int8 && may_use_tiles();
 }
@@ -44,6 +48,7 @@ int csc_host_has_amx(void) {
 
 int csc_host_has_avx2(void) { return 0; }
 int csc_host_has_avx512vnni(void) { return 0; }
+int csc_host_has_avx512vbmi(void) { return 0; }
 int csc_host_has_amx(void) { return 0; }
 
 #endif

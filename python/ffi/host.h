@@ -15,6 +15,7 @@
 // What this CPU has, and this build and the system let us use.
 int csc_host_has_avx2(void);
 int csc_host_has_avx512vnni(void);
+int csc_host_has_avx512vbmi(void);
 int csc_host_has_amx(void);
 
 // Fills *backend and returns 1 if this build and this CPU have AVX2, else returns 0.

@@ -41,10 +41,11 @@ csc_backend_t csc_portable_backend(void);
 
 int csc_host_has_avx2(void);
 int csc_host_has_avx512vnni(void);
+int csc_host_has_avx512vbmi(void);
 int csc_host_has_amx(void);
 int csc_host_avx2_backend(csc_backend_t *backend);
 
-typedef enum { CSC_AVX512_VNNI, CSC_AVX512_AMX } csc_avx512_unit_t;
+typedef enum { CSC_AVX512_VNNI, CSC_AVX512_VBMI, CSC_AVX512_AMX } csc_avx512_unit_t;
 size_t csc_avx512_packed_bytes(const csc_model_t *model);
 void csc_avx512_pack(const csc_model_t *model, void *packed);
 size_t csc_avx512_room_bytes(const csc_model_t *model);
