@@ -168,7 +168,12 @@ def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
         raise InputError(
             f"The input '{tensor.name}' has shape {array.shape}; give [length] or [batch, length]."
         )
+    if array.dtype == tensor.dtype:
+        return array
     limits = np.iinfo(tensor.dtype)
+    if array.dtype.kind != "f" and array.size:
+        if limits.min <= array.min() and array.max() <= limits.max:
+            return array.astype(tensor.dtype)
     with np.errstate(invalid="ignore"):
         good = (array >= limits.min) & (array <= limits.max) & (array == np.floor(array))
     if not good.all():

@@ -38,6 +38,24 @@ _RESULTS = {
 }
 
 
+class _Arena:
+    """Working memory, and what of it Python looks at; views are kept for runs of one length."""
+
+    def __init__(self, memory: NDArray[np.uint8]) -> None:
+        self.memory = memory
+        self.pointer = ffi.from_buffer("uint8_t[]", memory)
+        self._length = 0
+        self._views: dict[int, NDArray[Any]] = {}
+
+    def view(self, tensor: TensorInfo, length: int) -> NDArray[Any]:
+        """Return the live part of a tensor in a run of this length."""
+        if length != self._length:
+            self._length, self._views = length, {}
+        if tensor.number not in self._views:
+            self._views[tensor.number] = live_view(tensor, self.memory[tensor.offset :], length)
+        return self._views[tensor.number]
+
+
 class Model(Face):
     """A loaded blob, ready to run. One model may serve any number of threads at a time.
 
@@ -50,7 +68,7 @@ class Model(Face):
         self._blob: Blob
         super().__init__(Blob(source))
         self._threads = _check_threads(threads)
-        self._arenas: deque[NDArray[np.uint8]] = deque()
+        self._arenas: deque[_Arena] = deque()
         self._runners: defaultdict[_RunnerKey, deque[Backend]] = defaultdict(deque)
 
     def __repr__(self) -> str:
@@ -117,7 +135,7 @@ class Model(Face):
             for operand in _RESULTS[op.kind] if done else ():
                 if operand in op.operands:
                     tensor = self._blob.tensors[op.operands[operand]]
-                    seen[tensor.name] = _view(tensor, memory, batch.length).copy()
+                    seen[tensor.name] = memory.view(tensor, batch.length).copy()
 
         runner = BACKENDS[find_backend("host")](self._blob, on_op)
         with self._memory(None) as memory:
@@ -125,15 +143,15 @@ class Model(Face):
         return seen
 
     @contextmanager
-    def _memory(self, given: NDArray[np.uint8] | None) -> Iterator[NDArray[np.uint8]]:
+    def _memory(self, given: NDArray[np.uint8] | None) -> Iterator[_Arena]:
         """Lend an arena: the one given, or one of the model's."""
         if given is not None:
-            yield _check_arena(given)
+            yield _Arena(_check_arena(given))
             return
         try:
             memory = self._arenas.pop()
         except IndexError:
-            memory = aligned_bytes(self.arena_bytes)
+            memory = _Arena(aligned_bytes(self.arena_bytes))
         try:
             yield memory
         finally:
@@ -155,27 +173,23 @@ class Model(Face):
                 idle.append(runner)
 
     def _run_one(
-        self, batch: Batch, row: int, runner: Backend, memory: NDArray[np.uint8]
+        self, batch: Batch, row: int, runner: Backend, memory: _Arena
     ) -> list[NDArray[Any]]:
         job = ffi.new("csc_job_t *")
         error = ffi.new("csc_error_t *")
-        arena = ffi.from_buffer("uint8_t[]", memory)
-        job.model, job.arena, job.arena_bytes = self._blob.view, arena, memory.size
+        job.model = self._blob.view
+        job.arena, job.arena_bytes = memory.pointer, memory.memory.size
         job.length, job.backend, job.hook = batch.length, runner.backend, runner.hook
         if lib.csc_start(job, error):
             raise self._run_error(error)
         for number, array in batch.arrays.items():
-            _view(self._blob.tensors[number], memory, batch.length)[:] = array[row]
+            memory.view(self._blob.tensors[number], batch.length)[:] = array[row]
         if lib.csc_run(job, error):
             raise self._run_error(error)
-        return [as_output(t, _view(t, memory, batch.length)) for t in self._outputs]
+        return [as_output(t, memory.view(t, batch.length)) for t in self._outputs]
 
     def _run_error(self, error: Any) -> Exception:
         return run_error(error, [op.name for op in self._blob.ops], self._blob.where)
-
-
-def _view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
-    return live_view(tensor, memory[tensor.offset :], length)
 
 
 def _check_arena(arena: NDArray[np.uint8]) -> NDArray[np.uint8]:
