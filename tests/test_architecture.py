@@ -24,6 +24,8 @@ C_ARROWS = {
     "cruntime/backend": {"csc.h", "kernels.h", "fixed.h"} | MEMORY,
     "cruntime/backend/cs1.h": {"cs1_driver.h"},
     "cruntime/backend/avx2.c": {"string.h", "immintrin.h"},
+    "cruntime/backend/avx512_inner.h": {"string.h", "immintrin.h"},
+    "cruntime/backend/avx512_attention.c": {"csc_tables.h"},
     "cruntime/chip": {"cs1_regs.h"},
     "cruntime/sim": {"cs1_regs.h", "csc_sim.h", "string.h"},
     "firmware": {"csc.h", "csc_crc.h", "csc_frames.h", "cs1_driver.h"} | MEMORY,

@@ -55,7 +55,7 @@ class Backend:
 
     @staticmethod
     def lacks() -> str:
-        """What of the CPU is missing to run this, or ""."""
+        """Return what is missing to run this here, or ""."""
         return ""
 
     def _make_backend(self, blob: Blob, threads: int) -> Any:
@@ -177,7 +177,7 @@ BACKENDS: dict[str, type[Backend]] = {**CPU_BACKENDS, "cs1": Cs1Backend}
 
 @cache
 def _missing(name: str) -> str:
-    """What of this CPU is missing for a backend; asked once, since a CPU does not change."""
+    """Return what is missing for a backend; asked once, since a CPU does not change."""
     return BACKENDS[name].lacks()
 
 
@@ -186,13 +186,18 @@ def backends() -> list[str]:
     return [name for name in BACKENDS if not _missing(name)]
 
 
+@cache
+def _best() -> str:
+    return backends()[0]
+
+
 def find_backend(name: str) -> str:
     """Return the backend a name means: "host" is what CSC_BACKEND says, or the best there is.
 
     Raises InputError for a name nobody knows, and where this CPU lacks what it needs.
     """
     if name == "host":
-        name = os.environ.get("CSC_BACKEND", "") or backends()[0]
+        name = os.environ.get("CSC_BACKEND", "") or _best()
         if name not in CPU_BACKENDS:
             known = " or ".join(f"'{known}'" for known in CPU_BACKENDS)
             raise InputError(

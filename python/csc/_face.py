@@ -46,6 +46,8 @@ class Face:
         self._blob = blob
         self._inputs = [t for t in blob.tensors if t.flags & fmt.Flag.INPUT]
         self._outputs = [t for t in blob.tensors if t.flags & fmt.Flag.OUTPUT]
+        self._max_length = int(blob.header["max_length"])
+        self._known = {tensor.name: tensor for tensor in self._inputs}
 
     @property
     def inputs(self) -> list[TensorInfo]:
@@ -80,7 +82,7 @@ class Face:
     @property
     def max_length(self) -> int:
         """The largest sequence length."""
-        return int(self._blob.header["max_length"])
+        return self._max_length
 
     @property
     def arena_bytes(self) -> int:
@@ -93,18 +95,21 @@ class Face:
         return int(self._blob.header["file_bytes"])
 
     def _check_inputs(self, given: Mapping[str, ArrayLike]) -> Batch:
-        known = {tensor.name: tensor for tensor in self._inputs}
-        names = ", ".join(f"'{name}'" for name in known)
+        known = self._known
         for name in given:
             if name not in known:
-                raise InputError(f"There is no input '{name}'; the model's inputs are {names}.")
+                raise self._bad_names(f"There is no input '{name}'")
         for name, tensor in known.items():
             if name not in given and not tensor.optional:
-                raise InputError(f"The input '{name}' is missing; the model's inputs are {names}.")
+                raise self._bad_names(f"The input '{name}' is missing")
         if not given:
-            raise InputError(f"Give at least one input; the model's inputs are {names}.")
+            raise self._bad_names("Give at least one input")
         arrays = {known[name].number: _check_array(known[name], v) for name, v in given.items()}
         return self._check_shapes(arrays)
+
+    def _bad_names(self, what: str) -> InputError:
+        names = ", ".join(f"'{name}'" for name in self._known)
+        return InputError(f"{what}; the model's inputs are {names}.")
 
     def _check_shapes(self, arrays: dict[int, NDArray[Any]]) -> Batch:
         first, *others = arrays.items()
@@ -122,7 +127,7 @@ class Face:
             )
         if shape[0] == 0:
             raise InputError("The batch is empty; give at least one sequence.")
-        batch = {number: np.atleast_2d(array) for number, array in arrays.items()}
+        batch = {number: array.reshape(-1, shape[-1]) for number, array in arrays.items()}
         rows = 1 if len(shape) == 1 else shape[0]
         return Batch(batch, rows, shape[-1], len(shape) == 1)
 
@@ -132,7 +137,7 @@ class Face:
         """Return the outputs by name, given those of every row."""
         outputs = {}
         for tensor, arrays in zip(self._outputs, zip(*rows, strict=True), strict=True):
-            values = arrays[0] if batch.single else np.stack(arrays)
+            values = arrays[0] if batch.single else np.array(arrays)
             outputs[tensor.name] = values if raw else _dequantize(tensor, values)
         return outputs
 
@@ -171,9 +176,9 @@ def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
     if array.dtype == tensor.dtype:
         return array
     limits = np.iinfo(tensor.dtype)
-    if array.dtype.kind != "f" and array.size:
-        if limits.min <= array.min() and array.max() <= limits.max:
-            return array.astype(tensor.dtype)
+    whole = array.dtype.kind != "f" and array.size > 0
+    if whole and limits.min <= array.min() and array.max() <= limits.max:
+        return array.astype(tensor.dtype)
     with np.errstate(invalid="ignore"):
         good = (array >= limits.min) & (array <= limits.max) & (array == np.floor(array))
     if not good.all():

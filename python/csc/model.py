@@ -18,7 +18,7 @@ from csc._csc import ffi, lib
 from csc._face import Batch, Face, as_output, live_view
 from csc._face import Result as Result
 from csc._status import run_error
-from csc.blob import Blob, OpInfo, TensorInfo, aligned_bytes
+from csc.blob import Blob, TensorInfo, aligned_bytes
 from csc.errors import ArenaError, InputError
 
 if TYPE_CHECKING:
@@ -258,9 +258,7 @@ def infer(
 
     """
     runner = model if isinstance(model, Model) else Model(model)
-    return runner.infer(
-        inputs, raw=raw, backend=backend, arena=arena, threads=threads, **named
-    )
+    return runner.infer(inputs, raw=raw, backend=backend, arena=arena, threads=threads, **named)
 
 
 def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:

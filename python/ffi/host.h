@@ -33,6 +33,10 @@ csc_host_team_t *csc_host_team_new(csc_avx512_unit_t unit, const csc_model_t *mo
 const csc_backend_t *csc_host_team_backend(const csc_host_team_t *team);
 void csc_host_team_free(csc_host_team_t *team);
 
+// Multiplies bytes with nothing in the way; returns how many products it added up, for
+// measurements of what the CPU can do at most. The CPU must have `unit`.
+uint64_t csc_host_multiply_at_peak(csc_avx512_unit_t unit, uint32_t rounds);
+
 // A CS1 backend on an engine model. Holds pointers into itself: never copy it.
 typedef struct {
   csc_sim_cs1_bus_t wires;

@@ -56,6 +56,7 @@ csc_host_team_t *csc_host_team_new(csc_avx512_unit_t unit, const csc_model_t *mo
                                    uint32_t size);
 const csc_backend_t *csc_host_team_backend(const csc_host_team_t *team);
 void csc_host_team_free(csc_host_team_t *team);
+uint64_t csc_host_multiply_at_peak(csc_avx512_unit_t unit, uint32_t rounds);
 
 extern "Python" void csc_python_on_op(void *ctx, const csc_call_t *call, int done);
 
