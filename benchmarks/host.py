@@ -224,7 +224,7 @@ def describe(arguments: argparse.Namespace, config: Any) -> dict[str, str]:
         f"of {config.hidden_size}, FFN {config.intermediate_size}, batch 1, random tokens "
         f"(seed {SEED}), {arguments.threads} thread(s) for CSC and one for the others, median of "
         f"{arguments.rounds} interleaved rounds",
-        "cpu": f"{cpu_name()}, {os.cpu_count()} logical CPUs, which run {', '.join(csc.backends())}",
+        "cpu": f"{cpu_name()}, {os.cpu_count()} logical CPUs, for {', '.join(csc.backends())}",
         "versions": ", ".join(f"{module.__name__} {module.__version__}" for module in modules)
         + f", Python {platform.python_version()}",
     }

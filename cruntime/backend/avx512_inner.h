@@ -21,6 +21,13 @@
 #define VBMI __attribute__((target(V512_TARGET ",avx512vbmi")))
 #define VBMI_INLINE static inline __attribute__((always_inline, target(V512_TARGET ",avx512vbmi")))
 
+// For loops over arrays that are to become registers, up to 12 times round.
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 12")
+#endif
+
 #define PANEL 16u       // columns of a panel of a right side
 #define GROUP 64u       // columns finished at a time
 #define BLOCK_ROWS 32u  // rows multiplied at a time

@@ -4,12 +4,6 @@
 
 #if CSC_HAS_AVX512
 
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 6")
-#endif
-
 // rows x panels sums from (row, panel) on. Inlined with constants, so that sums are registers:
 // 24 of them, 4 of the right side, one of the left.
 V512_INLINE void multiply_block(const csc_product_t *p, uint32_t row, uint32_t panel,

@@ -10,8 +10,10 @@ __attribute__((target("avx512f,avx512vnni"))) static uint64_t multiply_vnni(uint
   __m512i sum[12];
   __m512i left = _mm512_set1_epi8(1);
   __m512i right = _mm512_set1_epi8(2);
+  UNROLL
   for (int i = 0; i < 12; i++) sum[i] = _mm512_set1_epi32(i);
   for (uint32_t n = 0; n < rounds; n++) {
+    UNROLL
     for (int i = 0; i < 12; i++) {
       sum[i] = _mm512_dpbusd_epi32(sum[i], left, right);
       __asm__ volatile("" : "+v"(sum[i]));  // keeps the product in the loop
