@@ -1,9 +1,11 @@
 // team.c: threads that share every op of a run.
 //
-// An op takes some tens of microseconds, so members look for the next one for a while before they
-// sleep. The caller is member 0; the others are numbered in the order in which errors count.
+// The work of an op is cut into as many parts as there are threads, and whoever is free takes the
+// next part: where the system gives a thread no time, another does its part, and the bits are the
+// same. An op takes some tens of microseconds, so threads look for the next one for a while before
+// they sleep.
 
-#define _GNU_SOURCE
+#define _GNU_SOURCE  // getpid
 
 #include <pthread.h>
 #include <sched.h>
@@ -13,30 +15,30 @@
 
 #include "host.h"
 
-#define LOOKS 4000   // before a member sleeps: some 50 microseconds
+#define LOOKS 4000   // before a thread sleeps: some 50 microseconds
 #define PATIENCE 64  // looks before a thread lets others have the CPU
 
 typedef struct {
-  csc_host_team_t *team;
   csc_avx512_t simd;
   csc_backend_t backend;
   csc_error_t error;
   csc_status_t status;
-  pthread_t thread;
-} member_t;
+  pthread_t thread;  // of the parts behind the first; any thread may do any part
+} part_t;
 
 struct csc_host_team {
   csc_backend_t backend;
-  uint32_t size;
+  uint32_t parts;
+  uint32_t threads;        // beside the caller's
   pid_t process;           // a fork has the team's memory and none of its threads
-  const csc_call_t *call;  // of this round
-  atomic_uint round;
-  atomic_uint busy;      // members that have not finished the round
-  atomic_uint sleepers;  // members that wait for `news`
+  const csc_call_t *call;  // of this op
+  atomic_uint next;        // the first part nobody has taken
+  atomic_uint left;        // parts that are not done
+  atomic_uint sleepers;    // threads that wait for `news`
   atomic_int dismissed;
   pthread_mutex_t lock;
   pthread_cond_t news;
-  member_t members[];
+  part_t part[];
 };
 
 static void look_again(unsigned looks) {
@@ -46,86 +48,97 @@ static void look_again(unsigned looks) {
   if (looks % PATIENCE == PATIENCE - 1) sched_yield();
 }
 
-static void do_part(member_t *member) {
-  member->status = member->backend.run_op(member->backend.ctx, member->team->call, &member->error);
+static int has_work(csc_host_team_t *team) { return atomic_load(&team->next) < team->parts; }
+
+// Does parts as long as there are any. `call` stays in place until the last part is done.
+static void do_parts(csc_host_team_t *team) {
+  unsigned number = atomic_load(&team->next);
+  while (number < team->parts) {
+    if (!atomic_compare_exchange_weak(&team->next, &number, number + 1)) continue;
+    part_t *part = &team->part[number];
+    part->status = part->backend.run_op(part->backend.ctx, team->call, &part->error);
+    atomic_fetch_sub(&team->left, 1);
+    number = atomic_load(&team->next);
+  }
 }
 
-static void sleep_until_news(csc_host_team_t *team, unsigned seen) {
+// A thread says that it sleeps before it looks a last time, so it misses nothing.
+static void sleep_until_news(csc_host_team_t *team) {
   pthread_mutex_lock(&team->lock);
   atomic_fetch_add(&team->sleepers, 1);
-  while (atomic_load(&team->round) == seen) pthread_cond_wait(&team->news, &team->lock);
+  while (!has_work(team) && !atomic_load(&team->dismissed)) {
+    pthread_cond_wait(&team->news, &team->lock);
+  }
   atomic_fetch_sub(&team->sleepers, 1);
   pthread_mutex_unlock(&team->lock);
 }
 
-static void *serve(void *argument) {
-  member_t *member = argument;
-  csc_host_team_t *team = member->team;
-  for (unsigned seen = 0;; seen++) {
-    for (unsigned looks = 0; atomic_load(&team->round) == seen && looks < LOOKS; looks++) {
-      look_again(looks);
-    }
-    if (atomic_load(&team->round) == seen) sleep_until_news(team, seen);
-    if (atomic_load(&team->dismissed)) return NULL;
-    do_part(member);
-    atomic_fetch_sub(&team->busy, 1);
-  }
-}
-
-// A member that goes to sleep says so before it looks a last time, so it misses no round.
-static void start_round(csc_host_team_t *team) {
-  atomic_fetch_add(&team->round, 1);
+static void wake_sleepers(csc_host_team_t *team) {
   if (atomic_load(&team->sleepers) == 0) return;
   pthread_mutex_lock(&team->lock);
   pthread_cond_broadcast(&team->news);
   pthread_mutex_unlock(&team->lock);
 }
 
+static void *serve(void *argument) {
+  csc_host_team_t *team = argument;
+  while (!atomic_load(&team->dismissed)) {
+    do_parts(team);
+    for (unsigned looks = 0; !has_work(team) && looks < LOOKS; looks++) look_again(looks);
+    if (!has_work(team)) sleep_until_news(team);
+  }
+  return NULL;
+}
+
+// Errors count in the order of the parts, whoever was first.
 static csc_status_t run_op(void *ctx, const csc_call_t *call, csc_error_t *error) {
   csc_host_team_t *team = ctx;
   team->call = call;
-  atomic_store(&team->busy, team->size - 1);
-  if (team->size > 1) start_round(team);
-  do_part(&team->members[0]);
-  for (unsigned looks = 0; atomic_load(&team->busy) > 0; looks++) look_again(looks);
-  for (uint32_t i = 0; i < team->size; i++) {
-    if (!team->members[i].status) continue;
-    *error = team->members[i].error;
-    return team->members[i].status;
+  atomic_store(&team->left, team->parts);
+  atomic_store(&team->next, 0);
+  wake_sleepers(team);
+  do_parts(team);
+  for (unsigned looks = 0; atomic_load(&team->left) > 0; looks++) look_again(looks);
+  for (uint32_t i = 0; i < team->parts; i++) {
+    if (!team->part[i].status) continue;
+    *error = team->part[i].error;
+    return team->part[i].status;
   }
   return CSC_OK;
 }
 
-static int hire(csc_host_team_t *team, csc_avx512_unit_t unit, const csc_model_t *model,
-                const void *packed, uint8_t *rooms, size_t room_bytes) {
-  member_t *member = &team->members[team->size];
-  uint8_t *room = rooms + team->size * room_bytes;
-  member->team = team;
-  if (!csc_avx512_backend(&member->simd, &member->backend, unit, model, packed, room)) return 0;
-  if (team->size > 0 && pthread_create(&member->thread, NULL, serve, member)) return 0;
-  team->size++;
-  return 1;
+// Threads that cannot be had are done without.
+static void hire(csc_host_team_t *team) {
+  for (uint32_t i = 1; i < team->parts; i++) {
+    if (pthread_create(&team->part[i].thread, NULL, serve, team)) return;
+    team->threads++;
+  }
 }
 
-// Threads that could not be had are done without.
 csc_host_team_t *csc_host_team_new(csc_avx512_unit_t unit, const csc_model_t *model,
                                    const void *packed, uint8_t *rooms, size_t room_bytes,
                                    uint32_t size) {
-  csc_host_team_t *team = calloc(1, sizeof *team + size * sizeof(member_t));
+  csc_host_team_t *team = calloc(1, sizeof *team + size * sizeof(part_t));
   if (!team) return NULL;
-  team->process = getpid();
   team->backend.ctx = team;
   team->backend.run_op = run_op;
+  team->parts = size;
+  team->process = getpid();
+  atomic_init(&team->next, size);
+  for (uint32_t i = 0; i < size; i++) {
+    part_t *part = &team->part[i];
+    uint8_t *room = rooms + i * room_bytes;
+    if (!csc_avx512_backend(&part->simd, &part->backend, unit, model, packed, room)) {
+      free(team);
+      return NULL;
+    }
+    part->simd.kernels.part = i;
+    part->simd.kernels.parts = size;
+  }
   pthread_mutex_init(&team->lock, NULL);
   pthread_cond_init(&team->news, NULL);
-  while (team->size < size && hire(team, unit, model, packed, rooms, room_bytes)) continue;
-  for (uint32_t i = 0; i < team->size; i++) {
-    team->members[i].simd.kernels.part = i;
-    team->members[i].simd.kernels.parts = team->size;
-  }
-  if (team->size > 0) return team;
-  csc_host_team_free(team);
-  return NULL;
+  hire(team);
+  return team;
 }
 
 const csc_backend_t *csc_host_team_backend(const csc_host_team_t *team) { return &team->backend; }
@@ -133,8 +146,8 @@ const csc_backend_t *csc_host_team_backend(const csc_host_team_t *team) { return
 void csc_host_team_free(csc_host_team_t *team) {
   if (team->process != getpid()) return;  // the memory of a fork goes with it
   atomic_store(&team->dismissed, 1);
-  start_round(team);
-  for (uint32_t i = 1; i < team->size; i++) pthread_join(team->members[i].thread, NULL);
+  wake_sleepers(team);
+  for (uint32_t i = 1; i <= team->threads; i++) pthread_join(team->part[i].thread, NULL);
   pthread_cond_destroy(&team->news);
   pthread_mutex_destroy(&team->lock);
   free(team);
