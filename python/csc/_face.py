@@ -137,9 +137,14 @@ class Face:
         """Return the outputs by name, given those of every row."""
         outputs = {}
         for tensor, arrays in zip(self._outputs, zip(*rows, strict=True), strict=True):
-            values = arrays[0] if batch.single else np.array(arrays)
+            values = arrays[0] if batch.single else _stack(arrays)
             outputs[tensor.name] = values if raw else _dequantize(tensor, values)
         return outputs
+
+
+def _stack(arrays: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """Return the arrays along a new first axis; one array, the common case, is not copied."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def live_view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
@@ -155,7 +160,9 @@ def live_view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDA
 
 def as_output(tensor: TensorInfo, view: NDArray[Any]) -> NDArray[Any]:
     """Return a copy that outlives the arena; a tensor of one row by design loses its row axis."""
-    return np.array(view[0] if len(tensor.shape) == 2 and tensor.shape[0] == 1 else view)
+    one_row = len(tensor.shape) == 2 and tensor.shape[0] == 1
+    copy: NDArray[Any] = view[0].copy() if one_row else view.copy()
+    return copy
 
 
 def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
@@ -175,10 +182,11 @@ def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
         )
     if array.dtype == tensor.dtype:
         return array
+    if np.can_cast(tensor.dtype, array.dtype, "safe") and array.dtype.kind != "f":
+        fitting = array.astype(tensor.dtype)
+        if fitting.astype(array.dtype).tobytes() == array.tobytes():
+            return fitting
     limits = np.iinfo(tensor.dtype)
-    whole = array.dtype.kind != "f" and array.size > 0
-    if whole and limits.min <= array.min() and array.max() <= limits.max:
-        return array.astype(tensor.dtype)
     with np.errstate(invalid="ignore"):
         good = (array >= limits.min) & (array <= limits.max) & (array == np.floor(array))
     if not good.all():

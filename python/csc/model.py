@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from csc._backend import BACKENDS, Backend, find_backend
+from csc._backend import BACKENDS, Backend, OpReport, find_backend
 from csc._csc import ffi, lib
 from csc._face import Batch, Face, as_output, live_view
 from csc._face import Result as Result
@@ -92,18 +91,17 @@ class Model(Face):
         batch = self._check_inputs({**(inputs or {}), **named})
         name = find_backend(backend)
         count = self._threads if threads is None else _check_threads(threads)
-        if count > 1 and batch.size > 1 and arena is None and BACKENDS[name].reusable:
+        given = None if arena is None else _Arena(_check_arena(arena))
+        if count > 1 and batch.size > 1 and given is None and BACKENDS[name].reusable:
             return Result(self._collect(batch, raw, self._run_batch(batch, name, count)), [])
-        with self._runner(name, count) as runner, self._memory(arena) as memory:
-            rows = [self._run_one(batch, row, runner, memory) for row in range(batch.size)]
-            return Result(self._collect(batch, raw, rows), runner.report)
+        rows, report = self._run_rows(batch, range(batch.size), name, count, given)
+        return Result(self._collect(batch, raw, rows), report)
 
     def _run_batch(self, batch: Batch, name: str, threads: int) -> list[list[NDArray[Any]]]:
         """Run the rows of a batch on threads, each row on one: they need not wait for another."""
 
         def run(row: int) -> list[NDArray[Any]]:
-            with self._runner(name, 1) as runner, self._memory(None) as memory:
-                return self._run_one(batch, row, runner, memory)
+            return self._run_rows(batch, [row], name, 1, None)[0][0]
 
         with ThreadPoolExecutor(min(threads, batch.size)) as pool:
             return list(pool.map(run, range(batch.size)))
@@ -129,6 +127,7 @@ class Model(Face):
         if not batch.single:
             raise InputError("trace takes one sequence: give 1-D inputs.")
         seen: dict[str, NDArray[Any]] = {}
+        memory = self._take_arena()
 
         def on_op(number: int, done: bool) -> None:
             op = self._blob.ops[number]
@@ -138,39 +137,42 @@ class Model(Face):
                     seen[tensor.name] = memory.view(tensor, batch.length).copy()
 
         runner = BACKENDS[find_backend("host")](self._blob, on_op)
-        with self._memory(None) as memory:
+        try:
             self._run_one(batch, 0, runner, memory)
-        return seen
-
-    @contextmanager
-    def _memory(self, given: NDArray[np.uint8] | None) -> Iterator[_Arena]:
-        """Lend an arena: the one given, or one of the model's."""
-        if given is not None:
-            yield _Arena(_check_arena(given))
-            return
-        try:
-            memory = self._arenas.pop()
-        except IndexError:
-            memory = _Arena(aligned_bytes(self.arena_bytes))
-        try:
-            yield memory
         finally:
             self._arenas.append(memory)
+        return seen
 
-    @contextmanager
-    def _runner(self, name: str, threads: int) -> Iterator[Backend]:
-        """Lend a backend. A fork has none of its parent's threads, so it makes its own."""
-        kind = BACKENDS[name]
-        idle = self._runners[name, threads if kind.shares_ops else 1, os.getpid()]
+    def _take_arena(self) -> _Arena:
         try:
-            runner = idle.pop()
+            return self._arenas.pop()
         except IndexError:
-            runner = kind(self._blob, threads=threads)
+            return _Arena(aligned_bytes(self.arena_bytes))
+
+    def _take_runner(self, name: str, threads: int) -> Backend:
+        """Return an idle backend or a new one. A fork has none of its parent's threads."""
+        kind = BACKENDS[name]
         try:
-            yield runner
+            return self._runners[_runner_key(name, threads)].pop()
+        except IndexError:
+            return kind(self._blob, threads=threads)
+
+    def _keep_runner(self, runner: Backend, name: str, threads: int) -> None:
+        if runner.reusable:
+            self._runners[_runner_key(name, threads)].append(runner)
+
+    def _run_rows(
+        self, batch: Batch, rows: Iterable[int], name: str, threads: int, arena: _Arena | None
+    ) -> tuple[list[list[NDArray[Any]]], list[OpReport]]:
+        """Run some sequences of a batch one after the other; return outputs and the report."""
+        runner = self._take_runner(name, threads)
+        memory = arena or self._take_arena()
+        try:
+            return [self._run_one(batch, row, runner, memory) for row in rows], runner.report
         finally:
-            if kind.reusable:
-                idle.append(runner)
+            self._keep_runner(runner, name, threads)
+            if arena is None:
+                self._arenas.append(memory)
 
     def _run_one(
         self, batch: Batch, row: int, runner: Backend, memory: _Arena
@@ -197,6 +199,10 @@ def _check_arena(arena: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if not good or not arena.flags.c_contiguous or not arena.flags.writeable:
         raise ArenaError("The arena must be a contiguous, writable 1-D array of uint8.")
     return arena
+
+
+def _runner_key(name: str, threads: int) -> _RunnerKey:
+    return name, threads if BACKENDS[name].shares_ops else 1, os.getpid()
 
 
 def _check_threads(threads: int) -> int:
