@@ -1,11 +1,13 @@
 """Times csc.infer on this CPU beside ONNX Runtime: dynamic int8 and float32, one thread each.
 
-    python benchmarks/host.py --model MODEL.cscb --source HF_DIR
+    python benchmarks/host.py --model MODEL.cscb --source HF_DIR [--backends amx,avx512vnni]
 
 MODEL.cscb is the blob `csc convert` made of HF_DIR, a BertForSequenceClassification. ONNX Runtime
 gets the same model the way its users prepare it: torch.onnx, the transformer fusions of its
-optimizer, quantize_dynamic per channel. Every round runs each of the three once, in turn, so that
-what else the machine does meets all alike. Needs the packages of the extras train and benchmark.
+optimizer, quantize_dynamic per channel. Every round runs each of them once, in turn, so that
+what else the machine does meets all alike. A loop of nothing but int8 dot products (vpdpbusd) takes
+part too: what it reaches is the peak that shares are of, so AMX may have more than 100 %. Needs the
+packages of the extras train and benchmark.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 import csc
+from csc._csc import lib
 
 try:
     import onnx
@@ -45,11 +48,15 @@ except ImportError as missing:
     sys.exit(2)
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
-CSC, INT8, FLOAT = "CSC int8", "ONNX Runtime int8", "ONNX Runtime float32"
-COLUMNS = ("tokens", "runtime", "median ms", "ratio to CSC", "MMAC", "GMAC/s", "logit error")
+INT8, FLOAT, PEAK = "ONNX Runtime int8", "ONNX Runtime float32", "int8 dot-product peak"
+COLUMNS = (
+    *("tokens", "runtime", "median ms", "best peer / this", "MMAC", "GMAC/s", "% of peak"),
+    "logit error",
+)
+PEAK_ROUNDS = 100_000
 SEED = 1
 Arrays = dict[str, np.ndarray]
-Runner = Callable[[Arrays], np.ndarray]
+Runner = Callable[[Arrays], Any]
 
 
 def load_source(source: Path) -> Any:
@@ -93,10 +100,22 @@ def onnx_runner(path: Path) -> Runner:
     return lambda inputs: session.run(["logits"], {name: inputs[name] for name in names})[0]
 
 
-def csc_runner(model: csc.Model) -> Runner:
+def csc_runner(model: csc.Model, backend: str, threads: int) -> Runner:
     """Return a function that runs the blob on the host."""
     names = [tensor.name for tensor in model.inputs]
-    return lambda inputs: csc.infer(model, {name: inputs[name] for name in names})["logits"]
+
+    def run(inputs: Arrays) -> np.ndarray:
+        given = {name: inputs[name] for name in names}
+        return csc.infer(model, given, backend=backend, threads=threads)["logits"]
+
+    return run
+
+
+def multiply_at_peak() -> int:
+    """Do int8 dot products for about a millisecond; return their products, 0 without VNNI."""
+    if not lib.csc_host_has_avx512vnni():
+        return 0
+    return int(lib.csc_host_multiply_at_peak(lib.CSC_AVX512_VNNI, PEAK_ROUNDS))
 
 
 def make_inputs(tokens: int, vocabulary: int) -> Arrays:
@@ -141,22 +160,41 @@ def time_rounds(runners: dict[str, Runner], inputs: Arrays, rounds: int) -> dict
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 
-def measure(blob: csc.Model, source: Any, tokens: list[int], rounds: int) -> list[dict[str, Any]]:
+def make_rows(
+    count: int, macs: dict[str, int], times: dict[str, float], logits: Arrays
+) -> list[dict[str, Any]]:
+    """One row per contestant; NaN where there is no peak or no logit."""
+    peer = min(times[INT8], times[FLOAT])
+    peak = macs[PEAK] / times[PEAK] if macs[PEAK] else float("nan")
+    rows = []
+    for name, milliseconds in times.items():
+        error = np.abs(logits[name] - logits[FLOAT]).max() if name in logits else float("nan")
+        speed = macs[name] / milliseconds
+        values = (milliseconds, peer / milliseconds, macs[name] / 1e6, speed / 1e6)
+        values += (100 * speed / peak, float(error))
+        rows.append(dict(zip(COLUMNS, (count, name, *values), strict=True)))
+    return rows
+
+
+def measure(
+    blob: csc.Model, source: Any, arguments: argparse.Namespace, rounds: int
+) -> list[dict[str, Any]]:
     """One row per number of tokens and contestant."""
     rows = []
+    runners = {
+        f"CSC {name}": csc_runner(blob, name, arguments.threads) for name in arguments.backends
+    }
+    ours = set(runners)
     with tempfile.TemporaryDirectory() as folder:
-        runners = {CSC: csc_runner(blob)}
         runners |= {name: onnx_runner(path) for name, path in export(source, Path(folder)).items()}
-    for count in tokens:
+    for count in arguments.tokens:
         inputs = make_inputs(count, source.config.vocab_size)
         logits = {name: run(inputs) for name, run in runners.items()}
-        times = time_rounds(runners, inputs, rounds)
-        for name, milliseconds in times.items():
-            macs = blob_macs(blob, count) if name == CSC else source_macs(source.config, count)
-            error = float(np.abs(logits[name] - logits[FLOAT]).max())
-            values = (milliseconds, milliseconds / times[CSC], macs / 1e6)
-            values += (macs / milliseconds / 1e6, error)
-            rows.append(dict(zip(COLUMNS, (count, name, *values), strict=True)))
+        full = source_macs(source.config, count)
+        macs = {name: blob_macs(blob, count) if name in ours else full for name in runners}
+        macs[PEAK] = multiply_at_peak()
+        times = time_rounds({**runners, PEAK: lambda _: multiply_at_peak()}, inputs, rounds)
+        rows += make_rows(count, macs, times, logits)
     return rows
 
 
@@ -173,15 +211,20 @@ def token_counts(text: str) -> list[int]:
     return [int(count) for count in text.split(",")]
 
 
+def backend_names(text: str) -> list[str]:
+    """Parse "amx,avx512vnni"."""
+    return text.split(",")
+
+
 def describe(arguments: argparse.Namespace, config: Any) -> dict[str, str]:
     """Say what was measured, on what, with what."""
     modules = (csc, onnxruntime, torch, transformers, np)
     return {
         "workload": f"{arguments.model.name}: BERT classifier, {config.num_hidden_layers} layers "
         f"of {config.hidden_size}, FFN {config.intermediate_size}, batch 1, random tokens "
-        f"(seed {SEED}), one thread each, median of {arguments.rounds} interleaved rounds",
-        "cpu": f"{cpu_name()}, {os.cpu_count()} logical CPUs, backend "
-        f"{os.environ.get('CSC_BACKEND') or 'host'}",
+        f"(seed {SEED}), {arguments.threads} thread(s) for CSC and one for the others, median of "
+        f"{arguments.rounds} interleaved rounds",
+        "cpu": f"{cpu_name()}, {os.cpu_count()} logical CPUs, for {', '.join(csc.backends())}",
         "versions": ", ".join(f"{module.__name__} {module.__version__}" for module in modules)
         + f", Python {platform.python_version()}",
     }
@@ -204,7 +247,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="blob made by csc convert")
     parser.add_argument("--source", type=Path, required=True, help="the directory it was made of")
-    parser.add_argument("--tokens", type=token_counts, default="32,128", help="default 32,128")
+    parser.add_argument(
+        "--tokens", type=token_counts, default="16,32,128", help="default 16,32,128"
+    )
+    parser.add_argument("--backends", type=backend_names, default="host", help="default host")
+    parser.add_argument("--threads", type=int, default=1, help="threads of CSC, default 1")
     parser.add_argument("--rounds", type=int, default=50, help="timed rounds, default 50")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON too")
     arguments = parser.parse_args()
@@ -215,7 +262,7 @@ def main() -> int:
     try:
         source = load_source(arguments.source)
         blob = csc.load(arguments.model)
-        rows = measure(blob, source, arguments.tokens, max(1, arguments.rounds))
+        rows = measure(blob, source, arguments, max(1, arguments.rounds))
         facts = describe(arguments, source.config)
         show(facts, rows)
         if arguments.json:

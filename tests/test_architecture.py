@@ -26,6 +26,8 @@ C_ARROWS = {
     "cruntime/backend/cs2.h": {"cs1_driver.h", "cs2_driver.h"},
     "cruntime/backend/cs2.c": {"cs2_commands.h"},
     "cruntime/backend/avx2.c": {"string.h", "immintrin.h"},
+    "cruntime/backend/avx512_inner.h": {"string.h", "immintrin.h"},
+    "cruntime/backend/avx512_attention.c": {"csc_tables.h"},
     "cruntime/chip": {"cs1_regs.h", "cs2_regs.h"},
     "cruntime/sim": {"cs1_regs.h", "cs2_commands.h", "cs2_regs.h", "csc_sim.h", "string.h"},
     "cruntime/sim/cs2_math.c": {"csc_tables.h"},

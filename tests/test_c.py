@@ -9,10 +9,16 @@ import pytest
 import csc
 from blob_factory import OP_CASES, tiny_encoder_blob
 from building import build, clang, run
-from csc._backend import has_avx2
+from csc._csc import lib
 from csc_convert import oracle
 from plans import planned_blob
 
+CPU_FEATURES = (
+    lib.csc_host_has_avx2,
+    lib.csc_host_has_avx512vnni,
+    lib.csc_host_has_avx512vbmi,
+    lib.csc_host_has_amx,
+)
 FUZZ_SECONDS = int(os.environ.get("CSC_FUZZ_SECONDS", "10"))
 
 
@@ -55,7 +61,7 @@ def test_every_op_case_under_sanitizers(sanitized, tmp_path):
     cases = tmp_path / "cases"
     cases.write_bytes(b"".join(pack_case(*build_case()) for _, build_case in OP_CASES))
     printed = run(sanitized / "tests/c/run_cases", cases)
-    backends = 3 if has_avx2() else 2
+    backends = 2 + sum(has() for has in CPU_FEATURES)
     assert f"{len(OP_CASES)} cases equal on {backends} backends" in printed
 
 

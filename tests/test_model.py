@@ -284,3 +284,28 @@ def test_missing_and_unreadable_files(tmp_path):
 def test_errors_are_value_errors_of_one_family():
     assert issubclass(csc.BlobError, (csc.CscError, ValueError))
     assert issubclass(csc.InputError, ValueError) and issubclass(csc.ChipError, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("ids", np.array([1, 2**32 - 1], np.uint32)),
+        ("ids", np.array([1, 2**64 - 5], np.uint64)),
+        ("ids", np.array([1, 2**32 + 1], np.int64)),
+        ("mask", np.array([1, -5], np.int8)),
+        ("mask", np.array([1, 256], np.int64)),
+    ],
+)
+def test_a_value_that_would_wrap_is_refused(name, values):
+    blob, _ = tiny_encoder_blob()
+    inputs = {"ids": np.array([1, 2]), "mask": np.array([1, 1]), name: values}
+    with pytest.raises(csc.InputError, match=f"'{name}' has the value {values[1]} at \\[1\\]"):
+        csc.infer(blob, inputs)
+
+
+def test_whole_numbers_of_any_dtype_mean_the_same():
+    blob, _ = tiny_encoder_blob()
+    expected = csc.infer(blob, ids=np.array([3, 5], np.int32), raw=True)["logits"]
+    for dtype in (np.int8, np.uint8, np.int64, np.uint64, np.float32):
+        got = csc.infer(blob, ids=np.array([3, 5], dtype), raw=True)["logits"]
+        assert (got == expected).all()

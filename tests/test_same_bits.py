@@ -9,12 +9,11 @@ import pytest
 import csc
 from blob_factory import tiny_encoder_blob
 from boards import need_qemu
-from csc._backend import has_avx2
 from csc_convert import oracle, plan_chip
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = ROOT / "examples" / "debian_sections"
-HOST = ["host", "portable", "avx2", "cs1", "cs2"]
+HOST = ["host", *csc.backends()]
 BOARDS = ["qemu-riscv32", "mps2-an386", "mps2-an500", "mps3-an547"]
 PLACES = [*HOST, *(f"qemu:{board}" for board in BOARDS), "soc:cs1", "soc:cs2"]
 
@@ -22,8 +21,6 @@ PLACES = [*HOST, *(f"qemu:{board}" for board in BOARDS), "soc:cs1", "soc:cs2"]
 def run_on(place, blob, inputs, **options):
     """Return the raw outputs of a model on a backend of the host or on a device."""
     kind, _, board = place.partition(":")
-    if place == "avx2" and not has_avx2():
-        pytest.skip("this CPU has no AVX2")
     if kind == "qemu":
         need_qemu(board)
     if place in HOST:

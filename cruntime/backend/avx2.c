@@ -420,8 +420,26 @@ AVX2 static void affine_row(const int16_t *x, size_t columns, csc_norm_t norm,
   memcpy(element(out, row, c), values, (columns - c) * (out->dtype == CSC_DTYPE_INT8 ? 1 : 2));
 }
 
+static void layernorm_row(const csc_layernorm_t *layernorm, const int16_t *x, size_t columns,
+                          size_t row) {
+  csc_norm_t norm = norm_row(x, columns, layernorm->epsilon);
+  affine_row(x, columns, norm, &layernorm->a, &layernorm->out_a, row);
+  if (!layernorm->b.affine) return;
+  affine_row(x, columns, norm, &layernorm->b, &layernorm->out_b, row);
+}
+
 static const csc_kernel_table_t avx2 = {
-    NULL, blocks_s8, blocks_s16, nt_s8, nn_u8s8, norm_row, affine_row, finish_row,
+    .gemm = csc_gemm_tiles,
+    .attention = csc_attention_tiles,
+    .blocks_s8 = blocks_s8,
+    .blocks_s16 = blocks_s16,
+    .nt_s8 = nt_s8,
+    .nn_u8s8 = nn_u8s8,
+    .layernorm_row = layernorm_row,
+    .finish_row = finish_row,
+    .embed_row = csc_embed_row,
+    .add_row = csc_add_row,
+    .pool_mean = csc_pool_mean,
 };
 
 int csc_avx2_backend(csc_backend_t *backend) {

@@ -34,7 +34,17 @@ static csc_status_t nn_u8s8(void *ctx, const uint8_t *p, size_t p_stride, uint32
 }
 
 static const csc_kernel_table_t portable = {
-    NULL, blocks_s8, blocks_s16, nt_s8, nn_u8s8, csc_norm_row, csc_affine_row, csc_finish_row,
+    .gemm = csc_gemm_tiles,
+    .attention = csc_attention_tiles,
+    .blocks_s8 = blocks_s8,
+    .blocks_s16 = blocks_s16,
+    .nt_s8 = nt_s8,
+    .nn_u8s8 = nn_u8s8,
+    .layernorm_row = csc_layernorm_row,
+    .finish_row = csc_finish_row,
+    .embed_row = csc_embed_row,
+    .add_row = csc_add_row,
+    .pool_mean = csc_pool_mean,
 };
 
 csc_kernel_table_t csc_portable_kernels(void) { return portable; }

@@ -128,8 +128,11 @@ static inline int32_t csc_requant(int32_t a, csc_scale_t scale, int32_t low, int
 
 // --- roots and reciprocals -----------------------------------------------------------------------
 
-// Number of binary digits of a > 0.
+// Number of binary digits of a > 0. CPUs with 64-bit registers have an instruction for it.
 static inline uint32_t csc_bit_length(uint64_t a) {
+#if defined(__GNUC__) && UINTPTR_MAX > 0xFFFFFFFFu
+  return 64 - (uint32_t)__builtin_clzll(a);
+#else
   uint32_t length = 0;
   for (uint32_t step = 32; step > 0; step >>= 1) {
     if (a >> step) {
@@ -138,6 +141,7 @@ static inline uint32_t csc_bit_length(uint64_t a) {
     }
   }
   return length + 1;
+#endif
 }
 
 // 1/sqrt(u) ~ r * 2^-(22 + h), 1 <= u < 2^56; 2^14 <= r <= 2^15, -7 <= h <= 20.

@@ -66,6 +66,14 @@ typedef struct {
 csc_norm_t csc_norm_row(const int16_t *x, size_t columns, uint64_t epsilon);  // columns <= 4096
 void csc_affine_row(const int16_t *x, size_t columns, csc_norm_t norm, const csc_affine_t *affine,
                     const csc_out_t *out, size_t row);
+// Both steps: out_a by affine_a and, where `b` has an affine, out_b by affine_b.
+typedef struct {
+  uint64_t epsilon;
+  csc_affine_t a, b;  // b.affine may be null
+  csc_out_t out_a, out_b;
+} csc_layernorm_t;
+void csc_layernorm_row(const csc_layernorm_t *layernorm, const int16_t *x, size_t columns,
+                       size_t row);
 
 // GEMM, products: acc[r][n] = sum over k of x[r][k] * w[n][k], without bias.
 // rows 1..8; x: [rows][x_stride], 8 * k_blocks readable elements a row;

@@ -30,3 +30,11 @@ void csc_affine_row(const int16_t *x, size_t columns, csc_norm_t norm, const csc
     csc_store(line, c, csc_clamp(y, line.low, line.high));
   }
 }
+
+void csc_layernorm_row(const csc_layernorm_t *layernorm, const int16_t *x, size_t columns,
+                       size_t row) {
+  csc_norm_t norm = csc_norm_row(x, columns, layernorm->epsilon);
+  csc_affine_row(x, columns, norm, &layernorm->a, &layernorm->out_a, row);
+  if (!layernorm->b.affine) return;
+  csc_affine_row(x, columns, norm, &layernorm->b, &layernorm->out_b, row);
+}

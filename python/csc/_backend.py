@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from csc._blob_format import ALIGN, NONE
 from csc._cs2_format import Engine
 from csc._csc import ffi, lib
-from csc.blob import Blob, OpInfo
+from csc.blob import Blob, aligned_bytes
 from csc.chip import Chip
 from csc.errors import InputError
 
@@ -47,17 +48,24 @@ def csc_python_on_op(ctx: Any, call: Any, done: int) -> None:
 class Backend:
     """The portable C kernels. `on_op(number, done)` is called around every op if given."""
 
-    def __init__(self, ops: list[OpInfo], on_op: OnOp | None = None) -> None:
+    #: Whether one sequence can be shared by threads.
+    shares_ops = False
+    #: Whether it may serve one call after another, that is, keeps no report.
+    reusable = True
+
+    def __init__(self, blob: Blob, on_op: OnOp | None = None, threads: int = 1) -> None:
         self.report: list[OpReport] = []
-        self.backend = self._make_backend()
+        self.backend = self._make_backend(blob, threads)
         self.hook = self._make_hook(self) if on_op else ffi.NULL
         self.on_op = on_op
 
-    def _make_backend(self) -> Any:
-        return ffi.new("csc_backend_t *", lib.csc_portable_backend())
+    @staticmethod
+    def lacks() -> str:
+        """Return what is missing to run this here, or ""."""
+        return ""
 
-    def use(self, blob: Blob) -> None:
-        """Take the blob to run, before the first run; one backend runs one blob."""
+    def _make_backend(self, blob: Blob, threads: int) -> Any:
+        return ffi.new("csc_backend_t *", lib.csc_portable_backend())
 
     def memory(self) -> NDArray[np.uint8] | None:
         """Return the memory to take as arena, where the backend has some of its own."""
@@ -70,45 +78,85 @@ class Backend:
         return hook
 
 
-def has_avx2() -> bool:
-    """Whether this CPU and this build have AVX2."""
-    return bool(lib.csc_host_avx2_backend(ffi.new("csc_backend_t *")))
-
-
 class Avx2Backend(Backend):
-    """The kernels with AVX2 instructions. Raises InputError where they cannot run."""
+    """The kernels with AVX2 instructions."""
 
-    def _make_backend(self) -> Any:
+    @staticmethod
+    def lacks() -> str:
+        """Return what is missing, or ""."""
+        return "" if lib.csc_host_has_avx2() else "an x86-64 CPU with AVX2"
+
+    def _make_backend(self, blob: Blob, threads: int) -> Any:
         backend = ffi.new("csc_backend_t *")
-        if not has_avx2():
-            raise InputError(
-                "The backend 'avx2' needs an x86-64 CPU with AVX2, which this one is not; "
-                "use 'host' or 'portable'."
-            )
         lib.csc_host_avx2_backend(backend)
         return backend
+
+
+class Avx512Backend(Backend):
+    """The kernels with AVX-512 instructions, products with VNNI."""
+
+    shares_ops = True
+
+    @staticmethod
+    def lacks() -> str:
+        """Return what is missing, or ""."""
+        return "" if lib.csc_host_has_avx512vnni() else "an x86-64 CPU with AVX-512 VNNI"
+
+    def _unit(self) -> int:
+        has_vbmi = bool(lib.csc_host_has_avx512vbmi())
+        return int(lib.CSC_AVX512_VBMI if has_vbmi else lib.CSC_AVX512_VNNI)
+
+    def _make_backend(self, blob: Blob, threads: int) -> Any:
+        self._packed = blob.packed_weights()
+        room = -lib.csc_avx512_room_bytes(blob.view) // -64 * 64
+        self._rooms = aligned_bytes(room * threads)
+        team = lib.csc_host_team_new(
+            self._unit(),
+            blob.view,
+            ffi.from_buffer(self._packed),
+            ffi.from_buffer("uint8_t[]", self._rooms),
+            room,
+            threads,
+        )
+        if team == ffi.NULL:
+            raise MemoryError("There is no memory for the threads of a run.")
+        self._team = ffi.gc(team, lib.csc_host_team_free)
+        return lib.csc_host_team_backend(self._team)
+
+
+class AmxBackend(Avx512Backend):
+    """The kernels with AVX-512 instructions, products on the tiles of AMX."""
+
+    @staticmethod
+    def lacks() -> str:
+        """Return what is missing, or ""."""
+        return "" if lib.csc_host_has_amx() else "an x86-64 CPU and a system with AMX-INT8"
+
+    def _unit(self) -> int:
+        return int(lib.CSC_AVX512_AMX)
 
 
 class Cs1Backend(Backend):
     """The portable kernels with every matrix product on a model of the CS1 block engine."""
 
-    def __init__(self, ops: list[OpInfo], on_op: OnOp | None = None) -> None:
-        super().__init__(ops)
-        self.report = [OpReport(op.number, op.name, op.kind) for op in ops]
+    reusable = False
+
+    def __init__(self, blob: Blob, on_op: OnOp | None = None, threads: int = 1) -> None:
+        super().__init__(blob)
+        self.report = [OpReport(op.number, op.name, op.kind) for op in blob.ops]
         self._next = on_op
         self.on_op = self._count
         self.hook = self._make_hook(self)
-        self._power_up()
+        self._before = self._counters()
 
-    def _power_up(self) -> None:
+    def _make_backend(self, blob: Blob, threads: int) -> Any:
         self._memory: Any = ffi.new("uint64_t[]", lib.csc_sim_cs1_sizeof() // 8 + 1)
         engine = ffi.cast("csc_sim_cs1_t *", self._memory)
         lib.csc_sim_cs1_init(engine)
         self._host: Any = ffi.new("csc_host_cs1_t *")
         lib.csc_host_cs1_init(self._host, engine)
         self._driver: Any = self._host.driver
-        self.backend = ffi.addressof(self._host, "backend")
-        self._before = self._counters()
+        return ffi.addressof(self._host, "backend")
 
     def _counters(self) -> tuple[int, int, int, int]:
         driver = self._driver
@@ -136,10 +184,7 @@ class Cs2Backend(Cs1Backend):
     Runs the blob's plan; without one for a run it works like the CS1 backend.
     """
 
-    def _power_up(self) -> None:
-        """Leave it to `use`: the chip needs the blob."""
-
-    def use(self, blob: Blob) -> None:
+    def _make_backend(self, blob: Blob, threads: int) -> Any:
         """Power up a chip whose external memory begins with the blob."""
         store = -(-len(blob.data) // ALIGN) * ALIGN
         self._external = np.zeros(store + (blob.plan.store_bytes if blob.plan else 0), np.uint8)
@@ -150,10 +195,9 @@ class Cs2Backend(Cs1Backend):
         sim, size = self.chip._sim, self._external.size
         lib.csc_host_cs2_init(self._host, sim, start, size, store)
         self._driver = self._host.engine
-        self.backend = ffi.addressof(self._host, "backend")
-        self._before = self._counters()
         self._commands = blob.plan.commands if blob.plan else 0
         self.chip.trace(self._commands)
+        return ffi.addressof(self._host, "backend")
 
     def memory(self) -> NDArray[np.uint8] | None:
         """Return the SRAM."""
@@ -172,23 +216,50 @@ class Cs2Backend(Cs1Backend):
                     self.report[event.tag].engine_clocks += event.completed - event.started
 
 
-CPU_BACKENDS: dict[str, type[Backend]] = {"portable": Backend, "avx2": Avx2Backend}
-
-
-def host_backend(ops: list[OpInfo], on_op: OnOp | None = None) -> Backend:
-    """Return the best the CPU has, or what the environment variable CSC_BACKEND names."""
-    name = os.environ.get("CSC_BACKEND", "")
-    if not name:
-        name = "avx2" if has_avx2() else "portable"
-    if name not in CPU_BACKENDS:
-        known = " or ".join(f"'{known}'" for known in CPU_BACKENDS)
-        raise InputError(f"The environment variable CSC_BACKEND is '{name}'; set it to {known}.")
-    return CPU_BACKENDS[name](ops, on_op)
-
-
-BACKENDS: dict[str, Callable[[list[OpInfo], OnOp | None], Backend]] = {
-    "host": host_backend,
-    **CPU_BACKENDS,
-    "cs1": Cs1Backend,
-    "cs2": Cs2Backend,
+# From the best to the one that always works.
+CPU_BACKENDS: dict[str, type[Backend]] = {
+    "amx": AmxBackend,
+    "avx512vnni": Avx512Backend,
+    "avx2": Avx2Backend,
+    "portable": Backend,
 }
+BACKENDS: dict[str, type[Backend]] = {**CPU_BACKENDS, "cs1": Cs1Backend, "cs2": Cs2Backend}
+
+
+@cache
+def _missing(name: str) -> str:
+    """Return what is missing for a backend; asked once, since a CPU does not change."""
+    return BACKENDS[name].lacks()
+
+
+def backends() -> list[str]:
+    """Return the backends that run here, the one that "host" means first."""
+    return [name for name in BACKENDS if not _missing(name)]
+
+
+@cache
+def _best() -> str:
+    return backends()[0]
+
+
+def find_backend(name: str) -> str:
+    """Return the backend a name means: "host" is what CSC_BACKEND says, or the best there is.
+
+    Raises InputError for a name nobody knows, and where this CPU lacks what it needs.
+    """
+    if name == "host":
+        name = os.environ.get("CSC_BACKEND", "") or _best()
+        if name not in CPU_BACKENDS:
+            known = " or ".join(f"'{known}'" for known in CPU_BACKENDS)
+            raise InputError(
+                f"The environment variable CSC_BACKEND is '{name}'; set it to {known}."
+            )
+    if name not in BACKENDS:
+        known = ", ".join(f"'{known}'" for known in ("host", *BACKENDS))
+        raise InputError(f"There is no backend '{name}'; known backends are {known}.")
+    if _missing(name):
+        here = ", ".join(f"'{known}'" for known in ("host", *backends()))
+        raise InputError(
+            f"The backend '{name}' needs {_missing(name)}, which this one is not; use {here}."
+        )
+    return name

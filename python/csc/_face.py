@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,8 @@ class Face:
         self._blob = blob
         self._inputs = [t for t in blob.tensors if t.flags & fmt.Flag.INPUT]
         self._outputs = [t for t in blob.tensors if t.flags & fmt.Flag.OUTPUT]
+        self._max_length = int(blob.header["max_length"])
+        self._known = {tensor.name: tensor for tensor in self._inputs}
 
     @property
     def inputs(self) -> list[TensorInfo]:
@@ -86,7 +88,7 @@ class Face:
     @property
     def max_length(self) -> int:
         """The largest sequence length."""
-        return int(self._blob.header["max_length"])
+        return self._max_length
 
     @property
     def arena_bytes(self) -> int:
@@ -104,18 +106,21 @@ class Face:
         return self._blob.plan
 
     def _check_inputs(self, given: Mapping[str, ArrayLike]) -> Batch:
-        known = {tensor.name: tensor for tensor in self._inputs}
-        names = ", ".join(f"'{name}'" for name in known)
+        known = self._known
         for name in given:
             if name not in known:
-                raise InputError(f"There is no input '{name}'; the model's inputs are {names}.")
+                raise self._bad_names(f"There is no input '{name}'")
         for name, tensor in known.items():
             if name not in given and not tensor.optional:
-                raise InputError(f"The input '{name}' is missing; the model's inputs are {names}.")
+                raise self._bad_names(f"The input '{name}' is missing")
         if not given:
-            raise InputError(f"Give at least one input; the model's inputs are {names}.")
+            raise self._bad_names("Give at least one input")
         arrays = {known[name].number: _check_array(known[name], v) for name, v in given.items()}
         return self._check_shapes(arrays)
+
+    def _bad_names(self, what: str) -> InputError:
+        names = ", ".join(f"'{name}'" for name in self._known)
+        return InputError(f"{what}; the model's inputs are {names}.")
 
     def _check_shapes(self, arrays: dict[int, NDArray[Any]]) -> Batch:
         first, *others = arrays.items()
@@ -133,20 +138,24 @@ class Face:
             )
         if shape[0] == 0:
             raise InputError("The batch is empty; give at least one sequence.")
-        batch = {number: np.atleast_2d(array) for number, array in arrays.items()}
+        batch = {number: array.reshape(-1, shape[-1]) for number, array in arrays.items()}
         rows = 1 if len(shape) == 1 else shape[0]
         return Batch(batch, rows, shape[-1], len(shape) == 1)
 
     def _collect(
-        self, batch: Batch, raw: bool, run_row: Callable[[int], list[NDArray[Any]]]
+        self, batch: Batch, raw: bool, rows: Iterable[list[NDArray[Any]]]
     ) -> dict[str, NDArray[Any]]:
-        """Run every row and return the outputs by name."""
-        rows = [run_row(row) for row in range(batch.size)]
+        """Return the outputs by name, given those of every row."""
         outputs = {}
         for tensor, arrays in zip(self._outputs, zip(*rows, strict=True), strict=True):
-            values = arrays[0] if batch.single else np.stack(arrays)
+            values = arrays[0] if batch.single else _stack(arrays)
             outputs[tensor.name] = values if raw else _dequantize(tensor, values)
         return outputs
+
+
+def _stack(arrays: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """Return the arrays along a new first axis; one array, the common case, is not copied."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def live_view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
@@ -162,7 +171,9 @@ def live_view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDA
 
 def as_output(tensor: TensorInfo, view: NDArray[Any]) -> NDArray[Any]:
     """Return a copy that outlives the arena; a tensor of one row by design loses its row axis."""
-    return np.array(view[0] if len(tensor.shape) == 2 and tensor.shape[0] == 1 else view)
+    one_row = len(tensor.shape) == 2 and tensor.shape[0] == 1
+    copy: NDArray[Any] = view[0].copy() if one_row else view.copy()
+    return copy
 
 
 def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
@@ -180,6 +191,12 @@ def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
         raise InputError(
             f"The input '{tensor.name}' has shape {array.shape}; give [length] or [batch, length]."
         )
+    if array.dtype == tensor.dtype:
+        return array
+    if np.can_cast(tensor.dtype, array.dtype, "safe") and array.dtype.kind != "f":
+        fitting = array.astype(tensor.dtype)
+        if fitting.astype(array.dtype).tobytes() == array.tobytes():
+            return fitting
     limits = np.iinfo(tensor.dtype)
     with np.errstate(invalid="ignore"):
         good = (array >= limits.min) & (array <= limits.max) & (array == np.floor(array))

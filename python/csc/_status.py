@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ _PLAN_STATES = {
 }
 
 
+@cache
 def plan_state(number: int) -> PlanState:
     """Return a state of C (csc_plan_state_t)."""
     names = {int(getattr(lib, f"CSC_PLAN_{name.upper()}")): name for name in _PLAN_STATES}

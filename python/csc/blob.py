@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,14 @@ class Blob(Head):
         if lib.csc_load_model(self.view, pointer, data.size, error):
             raise load_error(error, data.data, where)
         super().__init__(data, where)
+        self._packed: NDArray[np.uint8] | None = None
+        self._packing = threading.Lock()
+
+    def packed_weights(self) -> NDArray[np.uint8]:
+        """Return the weights once more, in the order the AVX-512 kernels read them."""
+        with self._packing:
+            if self._packed is None:
+                packed = aligned_bytes(lib.csc_avx512_packed_bytes(self.view))
+                lib.csc_avx512_pack(self.view, ffi.from_buffer(packed))
+                self._packed = packed
+        return self._packed

@@ -194,7 +194,7 @@ def _plan_tables(made: ChipPlan) -> list[Table]:
 @click.option("--raw", is_flag=True, help="The device's integers instead of real values.")
 @click.option(
     "--backend",
-    type=click.Choice(["host", "portable", "avx2", "cs1", "cs2"]),
+    type=click.Choice(["host", "portable", "avx2", "avx512vnni", "amx", "cs1", "cs2"]),
     default="host",
     show_default=True,
 )

@@ -229,7 +229,9 @@ class Device(Face):
         report = [OpReport(op.number, op.name, op.kind) for op in self._blob.ops]
         self.clocks = None
         try:
-            outputs = self._collect(batch, raw, lambda row: self._run_row(batch, row, report))
+            outputs = self._collect(
+                batch, raw, [self._run_row(batch, row, report) for row in range(batch.size)]
+            )
         except RefusalError as refusal:
             names = [op.name for op in self._blob.ops]
             raise run_error(refusal.error, names, self._blob.where) from None

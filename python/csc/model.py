@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from csc._backend import BACKENDS, Backend
+from csc._backend import BACKENDS, Backend, OpReport, find_backend
 from csc._csc import ffi, lib
 from csc._face import Batch, Face, as_output, live_view
 from csc._face import Result as Result
-from csc._status import plan_state, run_error
-from csc.blob import Blob, OpInfo, TensorInfo, aligned_bytes
+from csc._status import PlanState, plan_state, run_error
+from csc.blob import Blob, TensorInfo, aligned_bytes
 from csc.errors import ArenaError, InputError
 
 if TYPE_CHECKING:
     from csc._profile import Report
     from csc._profile_cs2 import Cs2Report
+
+MAX_THREADS = 64
+_RunnerKey = tuple[str, int, int]  # backend, threads, process
 
 # Operands an op writes and that mean something after it (not scratch).
 _RESULTS = {
@@ -34,6 +38,32 @@ _RESULTS = {
 }
 
 
+class _Arena:
+    """Working memory, and what of it Python looks at; views are kept for runs of one length."""
+
+    def __init__(self, memory: NDArray[np.uint8]) -> None:
+        self.memory = memory
+        self.pointer = ffi.from_buffer("uint8_t[]", memory)
+        self._length = 0
+        self._views: dict[int, NDArray[Any]] = {}
+
+    def view(self, tensor: TensorInfo, length: int) -> NDArray[Any]:
+        """Return the live part of a tensor in a run of this length."""
+        if length != self._length:
+            self._length, self._views = length, {}
+        if tensor.number not in self._views:
+            self._views[tensor.number] = live_view(tensor, self.memory[tensor.offset :], length)
+        return self._views[tensor.number]
+
+
+class _Ran(NamedTuple):
+    """What running some sequences gave: the outputs of each, the report, what the plan did."""
+
+    rows: list[list[NDArray[Any]]]
+    report: list[OpReport]
+    plan: PlanState
+
+
 class Model(Face):
     """A loaded blob, ready to run. One model may serve any number of threads at a time.
 
@@ -41,11 +71,13 @@ class Model(Face):
     without the GIL.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
-        """Load and check a blob from a path or from bytes; raises BlobError."""
+    def __init__(self, source: str | os.PathLike[str] | bytes, *, threads: int = 1) -> None:
+        """Load and check a blob from a path or from bytes; see `csc.load`."""
         self._blob: Blob
         super().__init__(Blob(source))
-        self._arenas: deque[NDArray[np.uint8]] = deque()
+        self._threads = _check_threads(threads)
+        self._arenas: deque[_Arena] = deque()
+        self._runners: defaultdict[_RunnerKey, deque[Backend]] = defaultdict(deque)
 
     def __repr__(self) -> str:
         """Return the blob's name, inputs and outputs."""
@@ -61,31 +93,29 @@ class Model(Face):
         raw: bool = False,
         backend: str = "host",
         arena: NDArray[np.uint8] | None = None,
+        threads: int | None = None,
         **named: ArrayLike,
     ) -> Result:
         """Run the model; see `csc.infer`."""
         batch = self._check_inputs({**(inputs or {}), **named})
-        runner = _make_backend(backend, self._blob.ops)
-        runner.use(self._blob)
-        own = runner.memory() if arena is None else None
-        if own is not None and self._fits(own, batch.length, runner):
-            memory = own
+        name = find_backend(backend)
+        count = self._threads if threads is None else _check_threads(threads)
+        given = None if arena is None else _Arena(_check_arena(arena))
+        if count > 1 and batch.size > 1 and given is None and BACKENDS[name].reusable:
+            ran = self._run_batch(batch, name, count)
         else:
-            memory = self._take_arena() if arena is None else _check_arena(arena)
-        state = plan_state(lib.csc_plan_state(self._job(batch.length, runner, memory)))
-        try:
-            outputs = self._collect(
-                batch, raw, lambda row: self._run_one(batch, row, runner, memory)
-            )
-        finally:
-            if arena is None and memory is not own:
-                self._arenas.append(memory)
-        return Result(outputs, runner.report, state)
+            ran = self._run_rows(batch, range(batch.size), name, count, given)
+        return Result(self._collect(batch, raw, ran.rows), ran.report, ran.plan)
 
-    def _fits(self, memory: NDArray[np.uint8], length: int, runner: Backend) -> bool:
-        """Whether a run may take a memory as its arena."""
-        state = plan_state(lib.csc_plan_state(self._job(length, runner, memory)))
-        return state.is_used or self.arena_bytes <= memory.size
+    def _run_batch(self, batch: Batch, name: str, threads: int) -> _Ran:
+        """Run the rows of a batch on threads, each row on one: they need not wait for another."""
+
+        def run(row: int) -> _Ran:
+            return self._run_rows(batch, [row], name, 1, None)
+
+        with ThreadPoolExecutor(min(threads, batch.size)) as pool:
+            ran = list(pool.map(run, range(batch.size)))
+        return _Ran([part.rows[0] for part in ran], [], ran[0].plan)
 
     def describe(self) -> dict[str, Any]:
         """Return what the blob holds; see `csc.inspect`."""
@@ -115,47 +145,79 @@ class Model(Face):
             for operand in _RESULTS[op.kind] if done else ():
                 if operand in op.operands:
                     tensor = self._blob.tensors[op.operands[operand]]
-                    seen[tensor.name] = _view(tensor, memory, batch.length).copy()
+                    seen[tensor.name] = memory.view(tensor, batch.length).copy()
 
+        runner = BACKENDS[find_backend("host")](self._blob, on_op)
         try:
-            self._run_one(batch, 0, _make_backend("host", self._blob.ops, on_op), memory)
+            self._run_one(batch, 0, self._job(batch.length, runner, memory), memory)
         finally:
             self._arenas.append(memory)
         return seen
 
-    def _take_arena(self) -> NDArray[np.uint8]:
+    def _take_arena(self) -> _Arena:
         try:
             return self._arenas.pop()
         except IndexError:
-            return aligned_bytes(self.arena_bytes)
+            return _Arena(aligned_bytes(self.arena_bytes))
 
-    def _job(self, length: int, runner: Backend, memory: NDArray[np.uint8]) -> Any:
-        """Return a job; the memory must be kept as long as it is used."""
+    def _take_runner(self, name: str, threads: int) -> Backend:
+        """Return an idle backend or a new one. A fork has none of its parent's threads."""
+        kind = BACKENDS[name]
+        try:
+            return self._runners[_runner_key(name, threads)].pop()
+        except IndexError:
+            return kind(self._blob, threads=threads)
+
+    def _keep_runner(self, runner: Backend, name: str, threads: int) -> None:
+        if runner.reusable:
+            self._runners[_runner_key(name, threads)].append(runner)
+
+    def _run_rows(
+        self, batch: Batch, rows: Iterable[int], name: str, threads: int, given: _Arena | None
+    ) -> _Ran:
+        """Run some sequences of a batch one after the other."""
+        runner = self._take_runner(name, threads)
+        arena = given or self._arena_of(runner, batch.length)
+        memory = arena or self._take_arena()
+        job = self._job(batch.length, runner, memory)
+        state = plan_state(lib.csc_plan_state(job))
+        try:
+            outputs = [self._run_one(batch, row, job, memory) for row in rows]
+        finally:
+            self._keep_runner(runner, name, threads)
+            if arena is None:
+                self._arenas.append(memory)
+        return _Ran(outputs, runner.report, state)
+
+    def _arena_of(self, runner: Backend, length: int) -> _Arena | None:
+        """Return the backend's own memory, if it has some and a run may take it as its arena."""
+        own = runner.memory()
+        if own is None:
+            return None
+        arena = _Arena(own)
+        state = plan_state(lib.csc_plan_state(self._job(length, runner, arena)))
+        return arena if state.is_used or self.arena_bytes <= own.size else None
+
+    def _job(self, length: int, runner: Backend, memory: _Arena) -> Any:
+        """Return a job; backend and memory must be kept as long as it is used."""
         job = ffi.new("csc_job_t *")
-        job.model, job.arena = self._blob.view, ffi.from_buffer("uint8_t[]", memory)
-        job.arena_bytes, job.length = memory.size, length
-        job.backend, job.hook = runner.backend, runner.hook
+        job.model = self._blob.view
+        job.arena, job.arena_bytes = memory.pointer, memory.memory.size
+        job.length, job.backend, job.hook = length, runner.backend, runner.hook
         return job
 
-    def _run_one(
-        self, batch: Batch, row: int, runner: Backend, memory: NDArray[np.uint8]
-    ) -> list[NDArray[Any]]:
-        job = self._job(batch.length, runner, memory)
+    def _run_one(self, batch: Batch, row: int, job: Any, memory: _Arena) -> list[NDArray[Any]]:
         error = ffi.new("csc_error_t *")
         if lib.csc_start(job, error):
             raise self._run_error(error)
         for number, array in batch.arrays.items():
-            _view(self._blob.tensors[number], memory, batch.length)[:] = array[row]
+            memory.view(self._blob.tensors[number], batch.length)[:] = array[row]
         if lib.csc_run(job, error):
             raise self._run_error(error)
-        return [as_output(t, _view(t, memory, batch.length)) for t in self._outputs]
+        return [as_output(t, memory.view(t, batch.length)) for t in self._outputs]
 
     def _run_error(self, error: Any) -> Exception:
         return run_error(error, [op.name for op in self._blob.ops], self._blob.where)
-
-
-def _view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
-    return live_view(tensor, memory[tensor.offset :], length)
 
 
 def _check_arena(arena: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -165,19 +227,23 @@ def _check_arena(arena: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return arena
 
 
-def _make_backend(name: str, ops: list[OpInfo], on_op: Any = None) -> Backend:
-    if name not in BACKENDS:
-        known = ", ".join(f"'{known}'" for known in BACKENDS)
-        raise InputError(f"There is no backend '{name}'; known backends are {known}.")
-    return BACKENDS[name](ops, on_op)
+def _runner_key(name: str, threads: int) -> _RunnerKey:
+    return name, threads if BACKENDS[name].shares_ops else 1, os.getpid()
 
 
-def load(source: str | os.PathLike[str] | bytes) -> Model:
+def _check_threads(threads: int) -> int:
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"threads is {threads!r}; give a whole number from 1 to {MAX_THREADS}.")
+    return threads
+
+
+def load(source: str | os.PathLike[str] | bytes, *, threads: int = 1) -> Model:
     """Load a blob from a path or from bytes, check all of it, and return a Model.
 
-    Raises BlobError, with what is wrong, where, and what to do.
+    `threads` is how many threads `infer` uses where it is not told. Raises BlobError, with what
+    is wrong, where, and what to do.
     """
-    return Model(source)
+    return Model(source, threads=threads)
 
 
 def infer(
@@ -188,6 +254,7 @@ def infer(
     raw: bool = False,
     backend: str = "host",
     arena: NDArray[np.uint8] | None = None,
+    threads: int | None = None,
     **named: ArrayLike,
 ) -> Result:
     """Run a model and return its outputs by name, with exactly the bits of the device.
@@ -201,13 +268,16 @@ def infer(
         raw: return the device's integers instead of float32 values
             (q - zero_point) * scale.
         backend: "host" (the best the CPU has, or what the environment variable CSC_BACKEND
-            names), "portable" (portable C), "avx2" (x86-64 CPUs with AVX2), "cs1" (matrix
-            products on the register-level model of the CS1 block engine) or "cs2" (the whole plan
-            of the blob on the model of CS2, or like "cs1" where `result.plan` says that there is
-            none for the run). `result.report` counts the work of a chip per op. All give the same
-            bits.
+            names), "portable" (portable C), "avx2", "avx512vnni" or "amx" (x86-64 CPUs that have
+            these), "cs1" (matrix products on the register-level model of the CS1 block engine) or
+            "cs2" (the whole plan of the blob on the model of CS2, or like "cs1" where
+            `result.plan` says that there is none for the run). `result.report` counts the work of
+            a chip per op. All give the same bits, and `csc.backends()` lists those that run here.
         arena: working memory to use instead of the model's own, for tests of memory plans: a
             64-byte aligned uint8 array of at least model.arena_bytes.
+        threads: how many threads share the work, 1 if neither this nor `csc.load` says more: the
+            sequences of a batch on every backend but the chips, the ops of one sequence on
+            "avx512vnni" and "amx". The bits do not depend on it.
         **named: inputs by keyword.
 
     Returns:
@@ -221,7 +291,7 @@ def infer(
 
     """
     runner = model if isinstance(model, Model) else Model(model)
-    return runner.infer(inputs, raw=raw, backend=backend, arena=arena, **named)
+    return runner.infer(inputs, raw=raw, backend=backend, arena=arena, threads=threads, **named)
 
 
 def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:

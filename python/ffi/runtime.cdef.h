@@ -52,7 +52,25 @@ csc_status_t csc_load_model(csc_model_t *model, const void *blob, size_t bytes, 
 csc_status_t csc_start(const csc_job_t *job, csc_error_t *error);
 csc_status_t csc_run(const csc_job_t *job, csc_error_t *error);
 csc_backend_t csc_portable_backend(void);
+
+int csc_host_has_avx2(void);
+int csc_host_has_avx512vnni(void);
+int csc_host_has_avx512vbmi(void);
+int csc_host_has_amx(void);
 int csc_host_avx2_backend(csc_backend_t *backend);
+
+typedef enum { CSC_AVX512_VNNI, CSC_AVX512_VBMI, CSC_AVX512_AMX } csc_avx512_unit_t;
+size_t csc_avx512_packed_bytes(const csc_model_t *model);
+void csc_avx512_pack(const csc_model_t *model, void *packed);
+size_t csc_avx512_room_bytes(const csc_model_t *model);
+
+typedef struct csc_host_team csc_host_team_t;
+csc_host_team_t *csc_host_team_new(csc_avx512_unit_t unit, const csc_model_t *model,
+                                   const void *packed, uint8_t *rooms, size_t room_bytes,
+                                   uint32_t size);
+const csc_backend_t *csc_host_team_backend(const csc_host_team_t *team);
+void csc_host_team_free(csc_host_team_t *team);
+uint64_t csc_host_multiply_at_peak(csc_avx512_unit_t unit, uint32_t rounds);
 
 extern "Python" void csc_python_on_op(void *ctx, const csc_call_t *call, int done);
 

@@ -103,19 +103,44 @@ static void run_on_cs1(const csc_model_t *model, reader_t *reader, unsigned numb
   run_on(model, &host.backend, reader, number);
 }
 
+// A team of two threads, with exactly the memory it asks for.
+static void run_on_team(csc_avx512_unit_t unit, const csc_model_t *model, reader_t *reader,
+                        unsigned number) {
+  void *packed_block, *rooms_block;
+  size_t room = (csc_avx512_room_bytes(model) + CSC_ALIGN - 1) / CSC_ALIGN * CSC_ALIGN;
+  uint8_t *packed = exact(csc_avx512_packed_bytes(model), &packed_block);
+  uint8_t *rooms = exact(2 * room, &rooms_block);
+  csc_avx512_pack(model, packed);
+  memset(rooms, 0xA5, 2 * room);
+  csc_host_team_t *team = csc_host_team_new(unit, model, packed, rooms, room, number % 2 + 1);
+  if (!team) die("no team", number);
+  run_on(model, csc_host_team_backend(team), reader, number);
+  csc_host_team_free(team);
+  free(packed_block);
+  free(rooms_block);
+}
+
 // Returns the number of backends.
 static unsigned run_on_all(const csc_model_t *model, reader_t *reader, unsigned number) {
+  const int has[] = {csc_host_has_avx512vnni(), csc_host_has_avx512vbmi(), csc_host_has_amx()};
   csc_backend_t portable = csc_portable_backend();
   csc_backend_t avx2;
-  int has_avx2 = csc_host_avx2_backend(&avx2);
+  unsigned backends = 2;
   reader_t again = *reader;
   run_on(model, &portable, &again, number);
-  if (has_avx2) {
+  if (csc_host_avx2_backend(&avx2)) {
     again = *reader;
     run_on(model, &avx2, &again, number);
+    backends++;
+  }
+  for (int unit = CSC_AVX512_VNNI; unit <= CSC_AVX512_AMX; unit++) {
+    if (!has[unit]) continue;
+    again = *reader;
+    run_on_team((csc_avx512_unit_t)unit, model, &again, number);
+    backends++;
   }
   run_on_cs1(model, reader, number);
-  return has_avx2 ? 3 : 2;
+  return backends;
 }
 
 static unsigned run_case(reader_t *reader, unsigned number) {
