@@ -48,11 +48,14 @@ POINTERS = [
     (
         ("ops.c", ".*"),
         [
-            ("portable.c|cs1.c", ".*"),
-            ("layernorm.c", "csc_norm_row|csc_affine_row"),
-            ("gemm.c", "csc_finish_row"),
+            ("tiles.c", "csc_gemm_tiles|csc_attention_tiles"),
+            ("layernorm.c", "csc_layernorm_row"),
+            ("embed.c", "csc_embed_row"),
+            ("add.c", "csc_add_row"),
+            ("pool.c", "csc_pool_mean"),
         ],
     ),
+    (("tiles.c", ".*"), [("portable.c|cs1.c", ".*"), ("gemm.c", "csc_finish_row")]),
     (("cs[12]_driver.c", ".*"), [("board.c|compactscale.c", "bus_.*")]),
     (("frame.c", ".*"), [("board.c|compactscale.c|cmsdk.c", ".*read.*|.*write.*")]),
     (("server.c", "csc_serve|answer_request"), [("server.c", "on_(?!op).*"), RESTART]),
