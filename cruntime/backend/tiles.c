@@ -19,13 +19,14 @@ static csc_status_t tile_product(const csc_kernel_table_t *kernels, const csc_ge
 
 csc_status_t csc_gemm_tiles(const csc_kernel_table_t *kernels, const csc_gemm_t *gemm) {
   csc_out_t out = csc_rows_of(gemm->out);
-  for (uint32_t first = 0; first < gemm->out.rows; first += TILE) {
-    uint32_t rows = gemm->out.rows - first < TILE ? gemm->out.rows - first : TILE;
+  size_t stride = gemm->scratch_stride;
+  uint32_t all = gemm->out.rows, columns = gemm->out.columns;
+  for (uint32_t first = 0; first < all; first += TILE) {
+    uint32_t rows = all - first < TILE ? all - first : TILE;
     csc_status_t status = tile_product(kernels, gemm, first, rows);
     if (status) return status;
     for (uint32_t r = 0; r < rows; r++) {
-      kernels->finish_row(&gemm->finish, gemm->scratch + r * gemm->scratch_stride,
-                          gemm->out.columns, &out, first + r);
+      kernels->finish_row(&gemm->finish, gemm->scratch + r * stride, columns, &out, first + r);
     }
   }
   return CSC_OK;
@@ -39,19 +40,20 @@ static csc_status_t attend_tile(const csc_kernel_table_t *kernels, const csc_att
   csc_scale_t context_scale = csc_unpack_scale(att->head_requant[2 * head + 1]);
   csc_out_t out = csc_rows_of(att->out);
   uint32_t keys = att->k.rows;
+  size_t room = att->keys_room;
   size_t context_stride = (att->depth + 7u) & ~7u;
   uint32_t sums[TILE];
 
   csc_status_t status = kernels->nt_s8(kernels->ctx, att->q_head + column + first * att->q.stride,
                                        att->q.stride, rows, att->k_head + column, att->k.stride,
-                                       keys, att->depth, att->scores, att->keys_room);
+                                       keys, att->depth, att->scores, room);
   if (status) return status;
   for (uint32_t r = 0; r < rows; r++) {
-    sums[r] = csc_softmax_row(att->scores + r * att->keys_room, att->mask, keys, score_scale,
-                              att->e + r * att->keys_room);
+    sums[r] =
+        csc_softmax_row(att->scores + r * room, att->mask, keys, score_scale, att->e + r * room);
   }
-  status = kernels->nn_u8s8(kernels->ctx, att->e, att->keys_room, rows, att->v_head + column,
-                            att->v.stride, keys, att->depth, att->context, context_stride);
+  status = kernels->nn_u8s8(kernels->ctx, att->e, room, rows, att->v_head + column, att->v.stride,
+                            keys, att->depth, att->context, context_stride);
   if (status) return status;
   for (uint32_t r = 0; r < rows; r++) {
     csc_context_row(att->context + r * context_stride, sums[r], att->depth, context_scale,
