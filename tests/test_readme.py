@@ -65,7 +65,13 @@ def test_figures_are_what_the_demo_measures(demo):
 
 
 def test_demo_shows_tables(demo):
-    for word in ("SQNR dB", "agreement of predictions", "section", "CS1 block engine", "ratio to the bound"):
+    for word in (
+        "SQNR dB",
+        "agreement of predictions",
+        "section",
+        "CS1 block engine",
+        "ratio to the bound",
+    ):
         assert word in demo
 
 

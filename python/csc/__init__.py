@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
+    from csc._command import command as command
     from csc._profile import Report as Report
     from csc._profile import profile as profile
     from csc._profile_cs2 import Cs2Report as Cs2Report
@@ -70,6 +71,7 @@ _HOMES = {
     "Sweep": "csc._sweep",
     "TensorInfo": "csc.blob",
     "Verification": "csc._verify",
+    "command": "csc._command",
     "compare": "csc._sweep",
     "convert": "csc_convert",
     "infer": "csc.model",
