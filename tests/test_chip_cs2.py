@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import csc
 from cs2_bench import ChipBench, run_and_compare
 from cs2_cases import CASES, STORE, WEIGHTS, Scene
 from cs2_reference import decode, encode
+from cs2_words import all_fields
 from csc.chip import Chip
 from csc.errors import ChipError
 from csc_convert.cs2_format import COMMANDS, Code, DmaFlag, Engine, GemmFlag
@@ -268,3 +271,28 @@ def test_the_clock_registers_are_one_number() -> None:
     chip.step(10)
     assert low + 2**32 * chip.read(CLOCK_HIGH) == clock
     assert chip.read(CLOCK_LOW) + 2**32 * chip.read(CLOCK_HIGH) == chip.clock - 2
+
+
+# --- commands by name -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_command_by_name_is_its_descriptor(name):
+    words = {field: place for field, place in all_fields(name).items() if field != "CODE"}
+    for field, (_, _, bits, signed) in words.items():
+        value = -(1 << bits - 1) if signed else (1 << bits) - 1
+        assert csc.command(name, **{field: value}) == encode(name, **{field: value}).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("JUMP", {}, "CS2 has no command 'JUMP'; its commands are: FENCE, NOP"),
+        ("COPY", {"A": 1}, "COPY has no field 'A'; its fields are: CODE, BATCH"),
+        ("COPY", {"ROWS": 1 << 16}, "COPY.ROWS must be between 0 and 65535, got 65536."),
+        ("GEMM", {"CLAMP_LOW": -32769}, "GEMM.CLAMP_LOW must be between -32768 and 32767"),
+    ],
+)
+def test_a_command_that_is_none(name, fields, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        csc.command(name, **fields)

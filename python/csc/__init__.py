@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
     from csc._backend import backends as backends
+    from csc._command import command as command
     from csc._profile import Report as Report
     from csc._profile import profile as profile
     from csc._profile_cs2 import Cs2Report as Cs2Report
@@ -72,6 +73,7 @@ _HOMES = {
     "TensorInfo": "csc.blob",
     "Verification": "csc._verify",
     "backends": "csc._backend",
+    "command": "csc._command",
     "compare": "csc._sweep",
     "convert": "csc_convert",
     "infer": "csc.model",
