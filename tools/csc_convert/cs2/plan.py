@@ -130,9 +130,12 @@ def _read(blob: bytes, chip: str) -> Blob:
     if chip not in CHIPS:
         raise NoPlan(f"There are plans for {', '.join(CHIPS)} only, not for {chip!r}.")
     try:
-        return read_blob(blob)
+        model = read_blob(blob)
     except OracleError as error:
         raise NoPlan(f"The blob is not valid: {error}.") from None
+    if model.entries:
+        raise NoPlan("The blob has entries and states, and there are no plans for those yet.")
+    return model
 
 
 def _check_arguments(model: Blob, length: int, sram_bytes: int) -> None:
