@@ -1,4 +1,4 @@
-"""Choosing tokens and generating: the same ids as an independent loop, and one sentence per error."""
+"""Choosing tokens, generating: the ids of an independent loop, and one sentence per error."""
 
 import json
 import math
