@@ -499,10 +499,10 @@ static const csc_request_t requests[] = {
 
 // Whether a body has a size the request allows; says it in *outcome if not.
 static int is_body(const csc_request_t *request, uint32_t bytes, csc_outcome_t *outcome) {
-  uint32_t most = request->data == NO_DATA ? request->fixed : CSC_FRAME_BODY_MAX;
-  uint32_t least = request->least + (request->data == SOME_DATA ? 1u : 0u);
-  if (bytes >= least && bytes <= most) return 1;
-  *outcome = bad(CSC_FRAME_STATUS_BODY, bytes < least ? least : most, bytes);
+  uint32_t least = request->fixed + (request->data == SOME_DATA ? 1u : 0u);
+  int has_data = request->data != NO_DATA && bytes >= least;
+  if (bytes == request->least || bytes == least || has_data) return 1;
+  *outcome = bad(CSC_FRAME_STATUS_BODY, bytes < request->least ? request->least : least, bytes);
   return 0;
 }
 
