@@ -13,7 +13,7 @@ extern const uint8_t csc_rom_end[];    // of the memory for code and constants
 extern const uint8_t csc_ram_end[];    // of the RAM
 
 // The start code: starts the firmware again, with what the UART has received.
-_Noreturn void csc_reset(void);
+_Noreturn void csc_boot(void);
 
 // An address the linker knows, as a constant.
 #define CSC_LINKED(symbol) ((uint32_t)(uintptr_t)(symbol))

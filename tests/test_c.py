@@ -11,6 +11,7 @@ from blob_factory import OP_CASES, tiny_encoder_blob
 from building import build, clang, run
 from csc._csc import lib
 from csc_convert import oracle
+from entry_factory import ENTRY_CASES, decoder_blob
 from plans import planned_blob
 
 CPU_FEATURES = (
@@ -27,7 +28,9 @@ def sanitized(tmp_path_factory):
     return build("sanitize", "all", tmp_path_factory.mktemp("sanitize"))
 
 
-@pytest.fixture(params=[tiny_encoder_blob, planned_blob], ids=["plain", "planned"])
+@pytest.fixture(
+    params=[tiny_encoder_blob, planned_blob, decoder_blob], ids=["plain", "planned", "entries"]
+)
 def tiny_blob(request, tmp_path):
     path = tmp_path / "tiny.cscb"
     path.write_bytes(request.param()[0])
@@ -43,26 +46,46 @@ def fields(arrays):
     return packed
 
 
+def as_in_arena(tensor, array):
+    """Return an input as its record says: rows filled up to their stride."""
+    array = np.asarray(array).astype(tensor.dtype)
+    if array.ndim == 2:
+        array = np.pad(array, ((0, 0), (0, tensor.row_stride - array.shape[1])))
+    return array
+
+
 def pack_case(blob, inputs):
     model = csc.load(blob)
-    given = [
-        (t.number, np.asarray(inputs[t.name]).astype(t.dtype))
-        for t in model.inputs
-        if t.name in inputs
-    ]
+    given = [(t.number, as_in_arena(t, inputs[t.name])) for t in model.inputs if t.name in inputs]
     expected = oracle.run(blob, inputs)
     outputs = [(t.number, expected[t.name]) for t in model.outputs]
-    length = len(given[0][1])
-    head = struct.pack("<I", len(blob)) + blob + struct.pack("<I", length)
-    return head + fields(given) + fields(outputs)
+    run = struct.pack("<IIII", 1, 0, 0, len(given[0][1])) + fields(given) + fields(outputs)
+    return struct.pack("<I", len(blob)) + blob + run
+
+
+def pack_entry_case(blob, runs):
+    """Runs of entries one after another."""
+    entries = {entry.name: entry for entry in csc.load(blob).entries}
+    session = oracle.Session(blob)
+    packed = struct.pack("<I", len(blob)) + blob + struct.pack("<I", len(runs))
+    for name, inputs in runs:
+        position, entry = session.position, entries[name]
+        expected = session.run(name, inputs)
+        given = [(t.number, as_in_arena(t, inputs[t.name])) for t in entry.inputs]
+        outputs = [(t.number, expected[t.name]) for t in entry.outputs]
+        packed += struct.pack("<III", entry.number, position, session.position - position)
+        packed += fields(given) + fields(outputs)
+    return packed
 
 
 def test_every_op_case_under_sanitizers(sanitized, tmp_path):
     cases = tmp_path / "cases"
-    cases.write_bytes(b"".join(pack_case(*build_case()) for _, build_case in OP_CASES))
+    packed = [pack_case(*build_case()) for _, build_case in OP_CASES]
+    packed += [pack_entry_case(*build_case()) for _, build_case in ENTRY_CASES]
+    cases.write_bytes(b"".join(packed))
     printed = run(sanitized / "tests/c/run_cases", cases)
     backends = 2 + sum(has() for has in CPU_FEATURES)
-    assert f"{len(OP_CASES)} cases equal on {backends} backends" in printed
+    assert f"{len(packed)} cases equal on {backends} backends" in printed
 
 
 def test_wrong_expectation_is_noticed(sanitized, tmp_path):
@@ -86,6 +109,7 @@ def write_seeds(folder):
         (folder / f"op{number}").write_bytes(build_case()[0])
     (folder / "tiny").write_bytes(tiny_encoder_blob()[0])
     (folder / "planned").write_bytes(planned_blob()[0])
+    (folder / "entries").write_bytes(decoder_blob()[0])
     return folder
 
 

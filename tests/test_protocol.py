@@ -13,7 +13,6 @@ import pytest
 import csc
 from blob_factory import tiny_encoder_blob
 from boards import need_qemu
-from building import build
 from csc import _frames as fmt
 from csc._link import Link, decode, encode, pack, unpack
 from csc.image import Image, board_elf
@@ -22,13 +21,6 @@ from csc.transport import PipeTransport, QemuTransport
 RAM = 1 << 16
 M, S = fmt.Message, fmt.Status
 UNASKED = M.NONE | fmt.ANSWER
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """The firmware's server as a program of the host, under sanitizers."""
-    folder = build("sanitize", "serve_stdio", tmp_path_factory.mktemp("server"))
-    return str(folder / "tests/c/serve_stdio")
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +140,7 @@ def test_empty_frames_have_no_answer(line):
     assert exchange(line, M.IDENTIFY, sequence=9)[2] == 9
 
 
-@pytest.mark.parametrize("message", [0, 14, 15, 100, 0x81, 255])
+@pytest.mark.parametrize("message", [0, 16, 17, 100, 0x81, 255])
 def test_unknown_messages(line, message):
     got, status, sequence, body = exchange(line, message, b"abc", 77)
     assert (got, status, sequence) == (message | fmt.ANSWER, S.MESSAGE, 77)
@@ -167,13 +159,16 @@ SIZES = {
     M.LOAD_DATA: 5,
     M.LOAD_END: 0,
     M.READ_MODEL: 8,
-    M.START: 4,
+    M.START: 12,
     M.SET_INPUT: 9,
     M.RUN: 0,
     M.GET_OUTPUT: 12,
     M.GET_CLOCKS: 4,
     M.RESET: 0,
+    M.RESET_STATES: 0,
+    M.GENERATE: 36,
 }
+SHORT_START = 4  # before version 1.2
 
 
 def test_every_message_is_here():
@@ -183,13 +178,25 @@ def test_every_message_is_here():
 @pytest.mark.parametrize("message", SIZES, ids=lambda message: message.name)
 def test_bodies_of_a_wrong_size(line, message):
     least = SIZES[message]
-    has_data = message in (M.LOAD_DATA, M.SET_INPUT)
+    has_data = message in (M.LOAD_DATA, M.SET_INPUT, M.GENERATE)
     for size in {0, 1, least - 1, least + 1, fmt.BODY_MAX}:
         if size < 0 or size == least or (has_data and size > least):
             continue
         _, status, _, body = exchange(line, message, bytes(size))
         assert S(status) == S.BODY
-        assert (error_of(body)["need"], error_of(body)["have"]) == (least, size)
+        short = message == M.START and size < SHORT_START
+        need = SHORT_START if short else least
+        assert (error_of(body)["need"], error_of(body)["have"]) == (need, size)
+
+
+def test_a_start_of_an_older_version(link, line):
+    link.ask(M.USE_EMBEDDED)
+    assert exchange(line, M.START, u32(3))[1] == S.OK
+    assert exchange(line, M.START, u32(3, 0))[1] == S.BODY
+    assert exchange(line, M.START, u32(3, 0, 0))[1] == S.OK
+    for entry, position in ((1, 0), (0, 1)):
+        _, status, _, body = exchange(line, M.START, u32(3, entry, position))
+        assert status == S.RUNTIME and error_of(body)["have"] == (1 if entry else 4)
 
 
 # ------------------------------------------------------------------------------ order
@@ -230,6 +237,8 @@ ALLOWED = {
     M.RUN: {fmt.State.STARTED},
     M.GET_OUTPUT: {fmt.State.DONE},
     M.GET_CLOCKS: {fmt.State.DONE},
+    M.RESET_STATES: LOADED,
+    M.GENERATE: {fmt.State.DONE},
 }
 
 

@@ -1,6 +1,7 @@
 """One model, one input, the same bits from every backend and every board."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import csc
 from blob_factory import tiny_encoder_blob
 from boards import need_qemu
 from csc_convert import oracle, plan_chip
+from entry_factory import cached_attention_blob, decoder_blob
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = ROOT / "examples" / "debian_sections"
@@ -43,6 +45,45 @@ def test_every_op_of_a_tiny_encoder(place, length):
     expected = oracle.run(blob, inputs)
     got = run_on(place, blob, inputs)
     assert_same(got, {n: v.reshape(got[n].shape) for n, v in expected.items()})
+
+
+def session_on(place, blob):
+    """Return a session of a model on a backend of the host or on a device, and what to close."""
+    kind, _, board = place.partition(":")
+    if kind == "qemu":
+        need_qemu(board)
+    if place in HOST:
+        return csc.load(blob).session(backend=place), nullcontext()
+    device = csc.Device(place, blob, timeout=120)
+    return device.session(), device
+
+
+@pytest.mark.parametrize(
+    "build", [decoder_blob, lambda: cached_attention_blob(3, 5, 9, (4, 1, 3), default=-7)]
+)
+@pytest.mark.parametrize("place", PLACES)
+def test_entries_one_after_another(place, build):
+    blob, runs = build()
+    expected = oracle.Session(blob)
+    session, opened = session_on(place, blob)
+    with opened:
+        for entry, inputs in runs:
+            got = session.run(entry, inputs, raw=True)
+            wanted = expected.run(entry, inputs)
+            assert_same(got, {n: v.reshape(got[n].shape) for n, v in wanted.items()})
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_generation(place):
+    """The same tokens everywhere, whoever chooses them."""
+    blob, _ = decoder_blob()
+    expected = list(csc.generate(blob, [3, 22, 0], 6, top_k=9, seed=5))
+    assert len(set(expected)) > 2
+    with session_on(place, blob)[1] as device:
+        model = device or csc.load(blob)
+        backend = place if place in HOST else "host"
+        made = csc.generate(model, [3, 22, 0], 6, top_k=9, seed=5, backend=backend)
+        assert list(made) == expected
 
 
 @pytest.mark.parametrize("place", [*(f"qemu:{board}" for board in BOARDS), "soc:cs1", "soc:cs2"])

@@ -23,9 +23,9 @@ BOARDS = ("cs1", "cs2", "qemu-riscv32", "mps2-an386", "mps2-an500", "mps3-an547"
 
 # What a firmware may grow to before somebody has to decide it, in bytes.
 CEILINGS = {
-    "runtime code": 6_144,
-    "runtime and ops code": 12_288,
-    "image code": 20_480,
+    "runtime code": 8_192,
+    "runtime and ops code": 14_336,
+    "image code": 25_600,
     "image constants": 3_072,
     "image RAM": 4_096,
     "stack room": 2_048,
@@ -33,8 +33,8 @@ CEILINGS = {
 }
 # RV32I has no multiply and no short instructions; cs1 and cs2 have the drivers of their chips.
 CEILINGS_OF = {
-    "cs1": {"runtime code": 11_264, "runtime and ops code": 22_528, "image code": 49_152},
-    "cs2": {"image code": 34_816},
+    "cs1": {"runtime code": 14_336, "runtime and ops code": 25_600, "image code": 54_272},
+    "cs2": {"image code": 37_888},
 }
 
 # Who may be called through a pointer: (file, function) patterns of the caller, then of the called.

@@ -160,7 +160,7 @@ static size_t op_room(const csc_model_t *model, uint32_t op) {
   const int32_t *param = model->ops[op].param;
   if (is_gemm(model, op)) return gemm_room(model, op);
   if (model->ops[op].kind != CSC_OP_ATTENTION) return 0;
-  return csc_avx512_attention_room(model->header->max_length,
+  return csc_avx512_attention_room(tensor_of(model, op, CSC_ATTENTION_OPERAND_K)->dims[0],
                                    (uint32_t)param[CSC_ATTENTION_PARAM_HEAD_DIM]);
 }
 

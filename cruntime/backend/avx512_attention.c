@@ -175,10 +175,15 @@ V512_INLINE __m512i gathered_exponentials(const __m512i v[4]) {
   return pack_unsigned(found);
 }
 
-V512_INLINE __m512i highest_visible(const job_t *job, const int32_t *score) {
+// Which of the 64 keys from j on a row sees that sees none from `own` on.
+static inline uint64_t visible_from(const job_t *job, uint32_t own, uint32_t j) {
+  return j < own ? job->room.visible[j / GROUP] & first_bits(own - j) : 0;
+}
+
+V512_INLINE __m512i highest_visible(const job_t *job, const int32_t *score, uint32_t own) {
   __m512i top = _mm512_set1_epi32(INT32_MIN);
-  for (uint32_t j = 0; j < job->padded_keys; j += GROUP) {
-    uint64_t live = job->room.visible[j / GROUP];
+  for (uint32_t j = 0; j < own; j += GROUP) {
+    uint64_t live = visible_from(job, own, j);
     for (uint32_t i = 0; i < GROUP; i += PANEL) {
       top = _mm512_mask_max_epi32(top, (__mmask16)(live >> i), top, load512(score + j + i));
     }
@@ -208,46 +213,49 @@ V512_INLINE __m512i store_weights(uint8_t *e, __m512i weights, uint64_t visible,
 }
 
 // One row of scores to weights; returns their sum. Scores of hidden keys may be anything.
-V512_INLINE uint32_t softmax_row(const job_t *job, const int32_t *score, csc_scale_t scale,
-                                 uint8_t *e, const int narrow) {
-  __m512i top = highest_visible(job, score);
+V512_INLINE uint32_t softmax_row(const job_t *job, const int32_t *score, uint32_t own,
+                                 csc_scale_t scale, uint8_t *e, const int narrow) {
+  __m512i top = highest_visible(job, score, own);
   __m512i sum = _mm512_setzero_si512();
   for (uint32_t j = 0; j < job->padded_keys; j += GROUP) {
     __m512i v[4];
     exponents(score + j, top, scale, narrow, v);
-    sum = store_weights(e + j, gathered_exponentials(v), job->room.visible[j / GROUP], sum);
+    sum = store_weights(e + j, gathered_exponentials(v), visible_from(job, own, j), sum);
   }
   return (uint32_t)_mm512_reduce_add_epi32(sum);
 }
 
 // The same for narrow scales on CPUs with VBMI.
-VBMI_INLINE uint32_t softmax_row_permuted(const job_t *job, const int32_t *score, csc_scale_t scale,
-                                          uint8_t *e) {
-  __m512i top = highest_visible(job, score);
+VBMI_INLINE uint32_t softmax_row_permuted(const job_t *job, const int32_t *score, uint32_t own,
+                                          csc_scale_t scale, uint8_t *e) {
+  __m512i top = highest_visible(job, score, own);
   __m512i sum = _mm512_setzero_si512();
   for (uint32_t j = 0; j < job->padded_keys; j += GROUP) {
     __m512i v[4];
     exponents(score + j, top, scale, 1, v);
-    sum = store_weights(e + j, permuted_exponentials(v), job->room.visible[j / GROUP], sum);
+    sum = store_weights(e + j, permuted_exponentials(v), visible_from(job, own, j), sum);
   }
   return (uint32_t)_mm512_reduce_add_epi32(sum);
 }
 
-V512 static void softmax_rows(job_t job, csc_scale_t scale, uint32_t rows, uint32_t *sums) {
+V512 static void softmax_rows(job_t job, csc_scale_t scale, uint32_t first, uint32_t rows,
+                              uint32_t *sums) {
   int narrow = narrow_scale(scale);
   for (uint32_t r = 0; r < rows; r++) {
+    uint32_t own = csc_keys_before(job.att, first + r);
     const int32_t *score = job.room.scores + r * (size_t)job.padded_keys;
     uint8_t *e = job.room.e + r * (size_t)job.padded_keys;
-    sums[r] =
-        narrow ? softmax_row(&job, score, scale, e, 1) : softmax_row(&job, score, scale, e, 0);
+    sums[r] = narrow ? softmax_row(&job, score, own, scale, e, 1)
+                     : softmax_row(&job, score, own, scale, e, 0);
   }
 }
 
-VBMI static void softmax_rows_permuted(job_t job, csc_scale_t scale, uint32_t rows,
+VBMI static void softmax_rows_permuted(job_t job, csc_scale_t scale, uint32_t first, uint32_t rows,
                                        uint32_t *sums) {
   for (uint32_t r = 0; r < rows; r++) {
+    uint32_t own = csc_keys_before(job.att, first + r);
     size_t at = r * (size_t)job.padded_keys;
-    sums[r] = softmax_row_permuted(&job, job.room.scores + at, scale, job.room.e + at);
+    sums[r] = softmax_row_permuted(&job, job.room.scores + at, own, scale, job.room.e + at);
   }
 }
 
@@ -338,7 +346,7 @@ static void attend_block(const job_t *job, uint32_t head, uint32_t first, uint32
   copy_queries(job, att->q_head + (size_t)head * att->depth + first * att->q.stride, rows);
   multiply(job->self, &product);
   int permute = job->self->unit != CSC_AVX512_VNNI && narrow_scale(scale);
-  (permute ? softmax_rows_permuted : softmax_rows)(*job, scale, rows, sums);
+  (permute ? softmax_rows_permuted : softmax_rows)(*job, scale, first, rows, sums);
   for (uint32_t d = 0; d < att->depth; d += GROUP) weigh_values(job, head, first, rows, d, sums);
 }
 
@@ -354,7 +362,7 @@ csc_status_t csc_avx512_attention(const csc_kernel_table_t *kernels,
   uint32_t rows = attention->out.rows;
   uint32_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
   csc_span_t span = csc_share(kernels, attention->heads * blocks);
-  job_t job = {.self = self, .att = attention, .keys = attention->k.rows};
+  job_t job = {.self = self, .att = attention, .keys = attention->keys};
   job.padded_keys = (uint32_t)round_up(job.keys, GROUP);
   job.padded_depth = (uint32_t)round_up(attention->depth, GROUP);
   lay_out(&job.room, self->room, job.padded_keys, job.padded_depth);

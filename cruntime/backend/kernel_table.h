@@ -34,13 +34,22 @@ typedef struct {
   const uint8_t *mask;
   const int32_t *head_requant;  // [heads][2]
   uint32_t heads;
-  uint32_t depth;  // D
+  uint32_t depth;     // D
+  uint32_t keys;      // S
+  uint32_t position;  // of row 0 among the keys
+  int causal;
   int32_t zero_point;
-  size_t keys_room;  // T_max rounded up to 8
+  size_t keys_room;  // most rows of k, rounded up to 8
   int32_t *scores;   // [8][keys_room]
   int32_t *context;  // [8][D rounded up to 8]
   uint8_t *e;        // [8][keys_room]
 } csc_attention_t;
+
+// How many keys a row sees, if the mask hides none: those behind them are not there, or later.
+static inline uint32_t csc_keys_before(const csc_attention_t *attention, uint32_t row) {
+  uint32_t own = attention->position + row;
+  return attention->causal && own < attention->keys ? own + 1 : attention->keys;
+}
 
 struct csc_kernel_table {
   void *ctx;  // of the backend

@@ -1,5 +1,6 @@
 // ops.c: every op of SPEC.md, section 3, from operands to kernels.
 
+#include "csc_memory.h"
 #include "kernel_table.h"
 
 static csc_status_t fail(const csc_call_t *call, csc_error_t *error, csc_status_t status) {
@@ -24,6 +25,7 @@ static csc_status_t run_embed(const csc_kernel_table_t *kernels, const csc_call_
   csc_view_t position = csc_operand(call, CSC_EMBED_OPERAND_POSITION);
   csc_view_t type = csc_operand(call, CSC_EMBED_OPERAND_TYPE);
   csc_view_t out = csc_operand(call, CSC_EMBED_OPERAND_OUT);
+  size_t first = call->op->param[CSC_EMBED_PARAM_POSITIONS] ? call->position : 0;
   csc_span_t span = csc_share(kernels, out.rows);
   for (uint32_t t = span.first; t < span.end; t++) {
     int32_t id = ((const int32_t *)ids.data)[t];
@@ -36,7 +38,7 @@ static csc_status_t run_embed(const csc_kernel_table_t *kernels, const csc_call_
         .word = (const int8_t *)word.data + (size_t)id * word.stride,
         .word_multiplier = ((const int16_t *)multiplier.data)[id],
         .shift = (uint32_t)call->op->param[CSC_EMBED_PARAM_SHIFT],
-        .position = (const int16_t *)position.data + t * position.stride,
+        .position = (const int16_t *)position.data + (first + t) * position.stride,
         .type = types.data ? (const int16_t *)type.data + (size_t)kind * type.stride : NULL,
     };
     kernels->embed_row(&row, out.columns, (int16_t *)out.data + t * out.stride);
@@ -93,10 +95,13 @@ static csc_status_t run_attention(const csc_kernel_table_t *kernels, const csc_c
   const int32_t *param = call->op->param;
   uint8_t *scratch = csc_operand(call, CSC_ATTENTION_OPERAND_SCRATCH).data;
   uint32_t depth = (uint32_t)param[CSC_ATTENTION_PARAM_HEAD_DIM];
-  size_t room = (call->model->header->max_length + 7u) & ~7u;
+  int in_context = param[CSC_ATTENTION_PARAM_KEYS] == CSC_KEYS_CONTEXT;
+  csc_view_t k = csc_operand(call, CSC_ATTENTION_OPERAND_K);
+  uint32_t k_number = call->op->operand[CSC_ATTENTION_OPERAND_K];
+  size_t room = (call->model->tensors[k_number].dims[0] + 7u) & ~7u;
   csc_attention_t attention = {
       .q = csc_operand(call, CSC_ATTENTION_OPERAND_Q),
-      .k = csc_operand(call, CSC_ATTENTION_OPERAND_K),
+      .k = k,
       .v = csc_operand(call, CSC_ATTENTION_OPERAND_V),
       .out = csc_operand(call, CSC_ATTENTION_OPERAND_OUT),
       .q_head = first_head(call, CSC_ATTENTION_OPERAND_Q, CSC_ATTENTION_PARAM_Q_COLUMN),
@@ -111,6 +116,9 @@ static csc_status_t run_attention(const csc_kernel_table_t *kernels, const csc_c
       .scores = (int32_t *)(void *)scratch,
       .context = (int32_t *)(void *)(scratch + 32 * room),
       .e = scratch + 32 * room + 32 * ((depth + 7u) & ~7u),
+      .position = in_context ? call->position : 0,
+      .keys = in_context ? call->position + call->length : k.rows,
+      .causal = param[CSC_ATTENTION_PARAM_CAUSAL],
   };
   return kernels->attention(kernels, &attention);
 }
@@ -148,10 +156,22 @@ static csc_status_t run_pool(const csc_kernel_table_t *kernels, const csc_call_t
       .scale = {(uint32_t)param[CSC_POOL_PARAM_MULTIPLIER], (uint32_t)param[CSC_POOL_PARAM_SHIFT]},
       .zero_point = param[CSC_POOL_PARAM_ZERO_POINT],
   };
-  if (param[CSC_POOL_PARAM_MODE] == CSC_POOL_FIRST) {
-    csc_pool_first(&pool, out.columns, &destination);
-  } else {
-    kernels->pool_mean(&pool, out.columns, &destination);
+  switch ((csc_pool_t)param[CSC_POOL_PARAM_MODE]) {
+    case CSC_POOL_FIRST: csc_pool_row(&pool, 0, out.columns, &destination); break;
+    case CSC_POOL_MEAN: kernels->pool_mean(&pool, out.columns, &destination); break;
+    case CSC_POOL_LAST: csc_pool_row(&pool, x.rows - 1, out.columns, &destination); break;
+  }
+  return CSC_OK;
+}
+
+static csc_status_t run_append(const csc_kernel_table_t *kernels, const csc_call_t *call) {
+  csc_view_t x = csc_operand(call, CSC_APPEND_OPERAND_X);
+  csc_view_t state = csc_operand(call, CSC_APPEND_OPERAND_STATE);
+  const int8_t *from = (const int8_t *)x.data + call->op->param[CSC_APPEND_PARAM_COLUMN];
+  int8_t *to = (int8_t *)state.data + call->position * state.stride;
+  csc_span_t span = csc_share(kernels, x.rows);
+  for (uint32_t t = span.first; t < span.end; t++) {
+    memcpy(to + t * state.stride, from + t * x.stride, state.columns);
   }
   return CSC_OK;
 }
@@ -166,6 +186,7 @@ csc_status_t csc_ops_run(void *ctx, const csc_call_t *call, csc_error_t *error) 
     case CSC_OP_ATTENTION: status = run_attention(kernels, call); break;
     case CSC_OP_ADD: return run_add(kernels, call);
     case CSC_OP_POOL: return run_pool(kernels, call);
+    case CSC_OP_APPEND: return run_append(kernels, call);
   }
   return status ? fail(call, error, status) : CSC_OK;
 }

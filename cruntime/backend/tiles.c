@@ -1,5 +1,6 @@
 // tiles.c: GEMM and ATTENTION in tiles of 8 rows, products by the backend.
 
+#include "csc_memory.h"
 #include "kernel_table.h"
 
 #define TILE 8u  // rows a product takes at a time
@@ -39,7 +40,7 @@ static csc_status_t attend_tile(const csc_kernel_table_t *kernels, const csc_att
   csc_scale_t score_scale = csc_unpack_scale(att->head_requant[2 * head]);
   csc_scale_t context_scale = csc_unpack_scale(att->head_requant[2 * head + 1]);
   csc_out_t out = csc_rows_of(att->out);
-  uint32_t keys = att->k.rows;
+  uint32_t keys = csc_keys_before(att, first + rows - 1);  // no row of the tile sees more
   size_t room = att->keys_room;
   size_t context_stride = (att->depth + 7u) & ~7u;
   uint32_t sums[TILE];
@@ -49,8 +50,10 @@ static csc_status_t attend_tile(const csc_kernel_table_t *kernels, const csc_att
                                        keys, att->depth, att->scores, room);
   if (status) return status;
   for (uint32_t r = 0; r < rows; r++) {
-    sums[r] =
-        csc_softmax_row(att->scores + r * room, att->mask, keys, score_scale, att->e + r * room);
+    uint32_t own = csc_keys_before(att, first + r);
+    uint8_t *e = att->e + r * room;
+    sums[r] = csc_softmax_row(att->scores + r * room, att->mask, own, score_scale, e);
+    memset(e + own, 0, keys - own);
   }
   status = kernels->nn_u8s8(kernels->ctx, att->e, room, rows, att->v_head + column, att->v.stride,
                             keys, att->depth, att->context, context_stride);

@@ -9,21 +9,23 @@
 #include "csc_constants.h"
 
 #define CSC_BLOB_VERSION_MAJOR 1
-#define CSC_BLOB_VERSION_MINOR 1
+#define CSC_BLOB_VERSION_MINOR 2
 #define CSC_BLOB_MAGIC {0x43, 0x53, 0x43, 0x42, 0x0D, 0x0A, 0x1A, 0x0A}
 
 typedef struct {
   uint8_t magic[8];  // 43 53 43 42 0D 0A 1A 0A
   uint16_t version_major;  // 1; a reader refuses any other
-  uint16_t version_minor;  // 0 without a plan, 1 with one; a reader refuses a larger one
+  uint16_t version_minor;  // 0; 1 with a plan; 2 with entries; a reader refuses a larger one
   uint32_t file_bytes;  // size of the whole blob
   uint32_t header_crc;  // CRC-32 of the first 192 bytes with this field taken as 0
-  uint32_t section_count;  // 5, or 6 with a plan
+  uint32_t section_count;  // 5 to 7
   uint32_t arena_bytes;  // size of the arena
   uint32_t max_length;  // planned maximum sequence length T_max
   uint32_t op_count;  // number of op records
   uint32_t tensor_count;  // number of tensor records
-  uint32_t reserved[6];  // 0
+  uint32_t context;  // largest number of positions of a sequence; 0 without entries
+  uint32_t entry_count;  // number of entry records; 0 without entries
+  uint32_t reserved[4];  // 0
 } csc_blob_header_t;
 _Static_assert(sizeof(csc_blob_header_t) == 64, "header");
 
@@ -72,17 +74,27 @@ typedef struct {
 } csc_blob_plan_t;
 _Static_assert(sizeof(csc_blob_plan_t) == 64, "plan");
 
+typedef struct {
+  uint32_t name;  // offset in STRINGS; names of entries differ
+  uint32_t first_op;  // number of its first op
+  uint32_t op_count;  // number of its ops, at least 1
+  uint32_t max_length;  // largest T of a run, 1 to max_length of the blob
+  uint32_t reserved[12];  // 0
+} csc_blob_entry_t;
+_Static_assert(sizeof(csc_blob_entry_t) == 64, "entry");
+
 // EMBED: operands
 #define CSC_EMBED_OPERAND_IDS 0  // int32 [T]: row of `word` per token
 #define CSC_EMBED_OPERAND_TYPES 1  // int32 [T] or NONE: row of `type` per token
 #define CSC_EMBED_OPERAND_WORD 2  // int8 [V][C] weights
 #define CSC_EMBED_OPERAND_WORD_MULTIPLIER 3  // int16 [V] weights, 0..32767
-#define CSC_EMBED_OPERAND_POSITION 4  // int16 [P][C] weights, P >= T_max
+#define CSC_EMBED_OPERAND_POSITION 4  // int16 [>= T_max, or >= context with positions 1][C] weights
 #define CSC_EMBED_OPERAND_TYPE 5  // int16 [Y][C] weights; NONE exactly when `types` is
 #define CSC_EMBED_OPERAND_OUT 6  // int16 [T][C]
 
 // EMBED: params
 #define CSC_EMBED_PARAM_SHIFT 0  // 1..31
+#define CSC_EMBED_PARAM_POSITIONS 1  // 0: token t has position t; 1: position P + t
 
 // LAYERNORM: operands
 #define CSC_LAYERNORM_OPERAND_X 0  // int16 [R][C]
@@ -114,12 +126,12 @@ _Static_assert(sizeof(csc_blob_plan_t) == 64, "plan");
 
 // ATTENTION: operands
 #define CSC_ATTENTION_OPERAND_Q 0  // int8 [T][>= q_column + H*D]
-#define CSC_ATTENTION_OPERAND_K 1  // int8 [T][>= k_column + H*D]
-#define CSC_ATTENTION_OPERAND_V 2  // int8 [T][>= v_column + H*D]
-#define CSC_ATTENTION_OPERAND_MASK 3  // uint8 [T] or NONE: key t is visible where mask[t] is not 0
+#define CSC_ATTENTION_OPERAND_K 1  // int8 [S][>= k_column + H*D]
+#define CSC_ATTENTION_OPERAND_V 2  // int8 [S][>= v_column + H*D]
+#define CSC_ATTENTION_OPERAND_MASK 3  // uint8 [S] or NONE: key j is visible where mask[j] is not 0; NONE unless S is T
 #define CSC_ATTENTION_OPERAND_HEAD_REQUANT 4  // int32 [H][2] weights: (score, context), each multiplier + 65536 * shift
 #define CSC_ATTENTION_OPERAND_OUT 5  // int8 or int16 [T][H*D]
-#define CSC_ATTENTION_OPERAND_SCRATCH 6  // uint8 [40*L + 32*E], L = up8(T_max), E = up8(D)
+#define CSC_ATTENTION_OPERAND_SCRATCH 6  // uint8 [40*L + 32*E], L = up8(most rows of k), E = up8(D)
 
 // ATTENTION: params
 #define CSC_ATTENTION_PARAM_HEADS 0  // H, 1..256
@@ -128,6 +140,8 @@ _Static_assert(sizeof(csc_blob_plan_t) == 64, "plan");
 #define CSC_ATTENTION_PARAM_K_COLUMN 3  // first column of k
 #define CSC_ATTENTION_PARAM_V_COLUMN 4  // first column of v
 #define CSC_ATTENTION_PARAM_ZERO_POINT 5  // added to the output
+#define CSC_ATTENTION_PARAM_KEYS 6  // which rows of k and v are keys
+#define CSC_ATTENTION_PARAM_CAUSAL 7  // 0, or 1: row i sees no key behind its own position
 
 // ADD: operands
 #define CSC_ADD_OPERAND_A 0  // int16 [R][C]
@@ -141,7 +155,7 @@ _Static_assert(sizeof(csc_blob_plan_t) == 64, "plan");
 
 // POOL: operands
 #define CSC_POOL_OPERAND_X 0  // int8 or int16 [T][C]
-#define CSC_POOL_OPERAND_MASK 1  // uint8 [T] or NONE: row t counts where mask[t] is not 0; NONE for FIRST
+#define CSC_POOL_OPERAND_MASK 1  // uint8 [T] or NONE: row t counts where mask[t] is not 0; NONE for FIRST and LAST
 #define CSC_POOL_OPERAND_OUT 2  // int8 or int16 [1][C]
 
 // POOL: params
@@ -150,5 +164,12 @@ _Static_assert(sizeof(csc_blob_plan_t) == 64, "plan");
 #define CSC_POOL_PARAM_SHIFT 2  // 1..46
 #define CSC_POOL_PARAM_ZERO_POINT_IN 3  // subtracted from x
 #define CSC_POOL_PARAM_ZERO_POINT 4  // added to the output
+
+// APPEND: operands
+#define CSC_APPEND_OPERAND_X 0  // int8 [T][>= column + C]
+#define CSC_APPEND_OPERAND_STATE 1  // int8 [context][C], a state
+
+// APPEND: params
+#define CSC_APPEND_PARAM_COLUMN 0  // first column of x
 
 #endif

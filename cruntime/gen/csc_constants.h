@@ -47,6 +47,7 @@ typedef enum {
   CSC_FLAG_INPUT = 2,  // written by the caller before a run
   CSC_FLAG_OUTPUT = 4,  // read by the caller after a run
   CSC_FLAG_OPTIONAL = 8,  // an input that may be left out; it is then filled with default_value
+  CSC_FLAG_STATE = 16,  // keeps its content from run to run; a reset fills it with default_value
 } csc_flag_t;
 
 typedef enum {
@@ -56,6 +57,7 @@ typedef enum {
   CSC_SECTION_METADATA = 4,  // one JSON object, UTF-8, padded with zero bytes
   CSC_SECTION_WEIGHTS = 5,  // constant tensors
   CSC_SECTION_PLAN = 6,  // commands for one chip; may be absent
+  CSC_SECTION_ENTRIES = 7,  // entry records; may be absent
 } csc_section_t;
 
 typedef enum {
@@ -65,11 +67,18 @@ typedef enum {
   CSC_OP_ATTENTION = 4,  // multi-head attention with padding mask
   CSC_OP_ADD = 5,  // residual add
   CSC_OP_POOL = 6,  // first token or masked mean
+  CSC_OP_APPEND = 7,  // rows of this run into a state, at its position
 } csc_op_t;
+
+typedef enum {
+  CSC_KEYS_ROWS = 0,  // all rows of k
+  CSC_KEYS_CONTEXT = 1,  // the first P + T rows of k, a state
+} csc_keys_t;
 
 typedef enum {
   CSC_POOL_FIRST = 0,  // row 0
   CSC_POOL_MEAN = 1,  // mean of the visible rows
+  CSC_POOL_LAST = 2,  // row T - 1
 } csc_pool_t;
 
 #endif

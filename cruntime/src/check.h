@@ -1,5 +1,5 @@
 // check.h: the parts of the loader. Each checks what its name says and trusts what was checked
-// before it, in this order: header and sections (load.c), tensors, ops, data flow.
+// before it, in this order: header and sections (load.c), entries, tensors, ops, data flow, plan.
 
 #ifndef CSC_CHECK_H
 #define CSC_CHECK_H
@@ -7,12 +7,14 @@
 #include "csc.h"
 #include "csc_crc.h"
 
+#define CSC_SCRATCH 2
+
 // What an op does with an operand, and what the operand must be.
 typedef struct {
   uint8_t storage;  // csc_storage_t
   uint8_t dtypes;   // bits 1 << csc_dtype_t of the dtypes allowed
   uint8_t rank;
-  uint8_t written;   // 1: an output or scratch
+  uint8_t written;   // 1: an output; CSC_SCRATCH: scratch, which never is a value
   uint8_t optional;  // 1: may be CSC_NONE
 } csc_operand_rule_t;
 
@@ -32,6 +34,9 @@ csc_status_t csc_fail(csc_error_t *error, csc_status_t status, uint32_t index, u
 // Bytes of one element.
 uint32_t csc_dtype_bytes(uint32_t dtype);
 
+// The records of the model's entries, if it has any.
+CSC_MUST_CHECK csc_status_t csc_check_entries(const csc_model_t *model, uint32_t strings_bytes,
+                                              csc_error_t *error);
 CSC_MUST_CHECK csc_status_t csc_check_tensors(const csc_model_t *model, uint32_t strings_bytes,
                                               uint32_t weights_bytes, csc_error_t *error);
 CSC_MUST_CHECK csc_status_t csc_check_ops(const csc_model_t *model, uint32_t strings_bytes,

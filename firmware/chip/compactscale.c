@@ -47,7 +47,7 @@ static void write_byte(void *ctx, uint8_t byte) {
 // The chip has no reset register; what is in the sender's queue still goes out.
 static void restart(void *ctx) {
   (void)ctx;
-  csc_reset();
+  csc_boot();
 }
 
 // No memory is there; the model of the chip stops for a moment at a store to this word.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from csc import _blob_format as fmt
 from csc._backend import OpReport
 from csc._status import PlanState
-from csc.blob import Head, OpInfo, PlanInfo, TensorInfo
+from csc.blob import EntryInfo, Head, OpInfo, PlanInfo, TensorInfo
 from csc.errors import InputError
 
 
@@ -105,7 +105,22 @@ class Face:
         """The commands for a chip that the blob holds, or None."""
         return self._blob.plan
 
+    @property
+    def entries(self) -> list[EntryInfo]:
+        """The entries of the model, by number; empty where it has none (SPEC.md 1.7)."""
+        return list(self._blob.entries)
+
+    @property
+    def context(self) -> int:
+        """The largest number of positions of a sequence; 0 without entries."""
+        return int(self._blob.header["context"])
+
     def _check_inputs(self, given: Mapping[str, ArrayLike]) -> Batch:
+        if self.entries:
+            raise InputError(
+                f"{self._blob.where} has the entries {entry_names(self)}; run them with a session: "
+                f"model.session().run('{self.entries[0].name}', ...)."
+            )
         known = self._known
         for name in given:
             if name not in known:
@@ -149,13 +164,18 @@ class Face:
         outputs = {}
         for tensor, arrays in zip(self._outputs, zip(*rows, strict=True), strict=True):
             values = arrays[0] if batch.single else _stack(arrays)
-            outputs[tensor.name] = values if raw else _dequantize(tensor, values)
+            outputs[tensor.name] = values if raw else dequantize(tensor, values)
         return outputs
 
 
 def _stack(arrays: tuple[NDArray[Any], ...]) -> NDArray[Any]:
     """Return the arrays along a new first axis; one array, the common case, is not copied."""
     return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+
+
+def entry_names(face: Face) -> str:
+    """Return the names of a model's entries for messages."""
+    return ", ".join(f"'{entry.name}'" for entry in face.entries)
 
 
 def live_view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
@@ -178,6 +198,16 @@ def as_output(tensor: TensorInfo, view: NDArray[Any]) -> NDArray[Any]:
 
 def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
     """Return `value` as an array of the input's dtype, [length] or [batch][length]."""
+    array = whole_numbers(tensor, value)
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"The input '{tensor.name}' has shape {array.shape}; give [length] or [batch, length]."
+        )
+    return array
+
+
+def whole_numbers(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
+    """Return `value` as an array of the input's dtype, of any shape."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -186,10 +216,6 @@ def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
         raise InputError(
             f"The input '{tensor.name}' must hold numbers (dtype {tensor.dtype}), not "
             f"{array.dtype}; give an array with rows of one length."
-        )
-    if array.ndim not in (1, 2):
-        raise InputError(
-            f"The input '{tensor.name}' has shape {array.shape}; give [length] or [batch, length]."
         )
     if array.dtype == tensor.dtype:
         return array
@@ -209,7 +235,7 @@ def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
     return array.astype(tensor.dtype)
 
 
-def _dequantize(tensor: TensorInfo, values: NDArray[Any]) -> NDArray[Any]:
+def dequantize(tensor: TensorInfo, values: NDArray[Any]) -> NDArray[Any]:
     """Return real values as float32; raw integers where the tensor has no scale."""
     if tensor.scale == 0:
         return values

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from csc._arena import Arena
 from csc._backend import BACKENDS, Backend, OpReport, find_backend
 from csc._csc import ffi, lib
-from csc._face import Batch, Face, as_output, live_view
+from csc._face import Batch, Face, as_output
 from csc._face import Result as Result
 from csc._status import PlanState, plan_state, run_error
-from csc.blob import Blob, TensorInfo, aligned_bytes
+from csc.blob import Blob, EntryInfo, TensorInfo, aligned_bytes
 from csc.errors import ArenaError, InputError
 
 if TYPE_CHECKING:
     from csc._profile import Report
     from csc._profile_cs2 import Cs2Report
+    from csc._session import HostSession
 
 MAX_THREADS = 64
 _RunnerKey = tuple[str, int, int]  # backend, threads, process
@@ -35,25 +37,8 @@ _RESULTS = {
     "ATTENTION": ("out",),
     "ADD": ("out",),
     "POOL": ("out",),
+    "APPEND": ("state",),
 }
-
-
-class _Arena:
-    """Working memory, and what of it Python looks at; views are kept for runs of one length."""
-
-    def __init__(self, memory: NDArray[np.uint8]) -> None:
-        self.memory = memory
-        self.pointer = ffi.from_buffer("uint8_t[]", memory)
-        self._length = 0
-        self._views: dict[int, NDArray[Any]] = {}
-
-    def view(self, tensor: TensorInfo, length: int) -> NDArray[Any]:
-        """Return the live part of a tensor in a run of this length."""
-        if length != self._length:
-            self._length, self._views = length, {}
-        if tensor.number not in self._views:
-            self._views[tensor.number] = live_view(tensor, self.memory[tensor.offset :], length)
-        return self._views[tensor.number]
 
 
 class _Ran(NamedTuple):
@@ -76,7 +61,7 @@ class Model(Face):
         self._blob: Blob
         super().__init__(Blob(source))
         self._threads = _check_threads(threads)
-        self._arenas: deque[_Arena] = deque()
+        self._arenas: deque[Arena] = deque()
         self._runners: defaultdict[_RunnerKey, deque[Backend]] = defaultdict(deque)
 
     def __repr__(self) -> str:
@@ -97,15 +82,31 @@ class Model(Face):
         **named: ArrayLike,
     ) -> Result:
         """Run the model; see `csc.infer`."""
+        if len(self.entries) == 1 and arena is None:
+            session = self.session(backend=backend, threads=threads)
+            return session.run(self.entries[0].name, {**(inputs or {}), **named}, raw=raw)
         batch = self._check_inputs({**(inputs or {}), **named})
         name = find_backend(backend)
         count = self._threads if threads is None else _check_threads(threads)
-        given = None if arena is None else _Arena(_check_arena(arena))
+        given = None if arena is None else Arena(_check_arena(arena))
         if count > 1 and batch.size > 1 and given is None and BACKENDS[name].reusable:
             ran = self._run_batch(batch, name, count)
         else:
             ran = self._run_rows(batch, range(batch.size), name, count, given)
         return Result(self._collect(batch, raw, ran.rows), ran.report, ran.plan)
+
+    def session(self, *, backend: str = "host", threads: int | None = None) -> HostSession:
+        """Return a new sequence of a model with entries, at position 0, on a backend.
+
+        `threads` is how many share the work of an op; see `csc.infer`.
+
+        Raises InputError where the model has no entries.
+        """
+        from csc._session import HostSession
+
+        count = self._threads if threads is None else _check_threads(threads)
+        runner = BACKENDS[find_backend(backend)](self._blob, threads=count)
+        return HostSession(self, runner)
 
     def _run_batch(self, batch: Batch, name: str, threads: int) -> _Ran:
         """Run the rows of a batch on threads, each row on one: they need not wait for another."""
@@ -154,11 +155,11 @@ class Model(Face):
             self._arenas.append(memory)
         return seen
 
-    def _take_arena(self) -> _Arena:
+    def _take_arena(self) -> Arena:
         try:
             return self._arenas.pop()
         except IndexError:
-            return _Arena(aligned_bytes(self.arena_bytes))
+            return Arena(aligned_bytes(self.arena_bytes))
 
     def _take_runner(self, name: str, threads: int) -> Backend:
         """Return an idle backend or a new one. A fork has none of its parent's threads."""
@@ -173,7 +174,7 @@ class Model(Face):
             self._runners[_runner_key(name, threads)].append(runner)
 
     def _run_rows(
-        self, batch: Batch, rows: Iterable[int], name: str, threads: int, given: _Arena | None
+        self, batch: Batch, rows: Iterable[int], name: str, threads: int, given: Arena | None
     ) -> _Ran:
         """Run some sequences of a batch one after the other."""
         runner = self._take_runner(name, threads)
@@ -189,16 +190,16 @@ class Model(Face):
                 self._arenas.append(memory)
         return _Ran(outputs, runner.report, state)
 
-    def _arena_of(self, runner: Backend, length: int) -> _Arena | None:
+    def _arena_of(self, runner: Backend, length: int) -> Arena | None:
         """Return the backend's own memory, if it has some and a run may take it as its arena."""
         own = runner.memory()
         if own is None:
             return None
-        arena = _Arena(own)
+        arena = Arena(own)
         state = plan_state(lib.csc_plan_state(self._job(length, runner, arena)))
         return arena if state.is_used or self.arena_bytes <= own.size else None
 
-    def _job(self, length: int, runner: Backend, memory: _Arena) -> Any:
+    def _job(self, length: int, runner: Backend, memory: Arena) -> Any:
         """Return a job; backend and memory must be kept as long as it is used."""
         job = ffi.new("csc_job_t *")
         job.model = self._blob.view
@@ -206,7 +207,7 @@ class Model(Face):
         job.length, job.backend, job.hook = length, runner.backend, runner.hook
         return job
 
-    def _run_one(self, batch: Batch, row: int, job: Any, memory: _Arena) -> list[NDArray[Any]]:
+    def _run_one(self, batch: Batch, row: int, job: Any, memory: Arena) -> list[NDArray[Any]]:
         error = ffi.new("csc_error_t *")
         if lib.csc_start(job, error):
             raise self._run_error(error)
@@ -306,13 +307,20 @@ def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:
         "blob_bytes": loaded.blob_bytes,
         "arena_bytes": loaded.arena_bytes,
         "max_length": loaded.max_length,
+        "context": loaded.context,
         "plan": None if loaded.plan is None else asdict(loaded.plan),
+        "entries": [_entry_dict(entry) for entry in loaded.entries],
         "metadata": loaded.metadata,
         "inputs": [_tensor_dict(tensor) for tensor in loaded.inputs],
         "outputs": [_tensor_dict(tensor) for tensor in loaded.outputs],
         "ops": [asdict(op) for op in loaded.ops],
         "tensors": [_tensor_dict(tensor) for tensor in loaded.tensors],
     }
+
+
+def _entry_dict(entry: EntryInfo) -> dict[str, Any]:
+    names = {side: [t.name for t in getattr(entry, side)] for side in ("inputs", "outputs")}
+    return {**vars(entry), **names}
 
 
 def _tensor_dict(tensor: TensorInfo) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 // Runs recorded cases on every backend this CPU has; all output bytes must equal the oracle's.
 //
 // usage: run_cases FILE; FILE holds cases one after another, all numbers little-endian u32:
-//   blob bytes, blob, T, number of inputs, per input: tensor, bytes, data,
+//   blob bytes, blob, number of runs, and per run:
+//   entry, position, T, number of inputs, per input: tensor, bytes, data (rows with padding),
 //   number of outputs, per output: tensor, bytes, data (rows without padding)
 // Blob and arena are allocated with their exact sizes, so that the sanitizers see every overrun.
 
@@ -74,6 +75,22 @@ static int matches(const csc_job_t *job, field_t expected) {
   return 1;
 }
 
+static void run_once(csc_job_t *job, reader_t *reader, unsigned number) {
+  csc_error_t error;
+  job->entry = take_u32(reader);
+  job->position = take_u32(reader);
+  job->length = take_u32(reader);
+  if (csc_start(job, &error)) die("csc_start failed", number);
+  for (uint32_t left = take_u32(reader); left > 0; left--) {
+    field_t input = take_field(reader);
+    memcpy(csc_tensor_data(job->model, job->arena, input.tensor), input.data, input.bytes);
+  }
+  if (csc_run(job, &error)) die(csc_status_name(error.status), number);
+  for (uint32_t left = take_u32(reader); left > 0; left--) {
+    if (!matches(job, take_field(reader))) die("an output differs from the oracle's", number);
+  }
+}
+
 static void run_on(const csc_model_t *model, const csc_backend_t *backend, reader_t *reader,
                    unsigned number) {
   csc_error_t error;
@@ -82,16 +99,8 @@ static void run_on(const csc_model_t *model, const csc_backend_t *backend, reade
   uint8_t *arena = exact(bytes, &block);
   memset(arena, 0xA5, bytes);
   csc_job_t job = {.model = model, .arena = arena, .arena_bytes = bytes, .backend = backend};
-  job.length = take_u32(reader);
-  if (csc_start(&job, &error)) die("csc_start failed", number);
-  for (uint32_t left = take_u32(reader); left > 0; left--) {
-    field_t input = take_field(reader);
-    memcpy(csc_tensor_data(model, arena, input.tensor), input.data, input.bytes);
-  }
-  if (csc_run(&job, &error)) die(csc_status_name(error.status), number);
-  for (uint32_t left = take_u32(reader); left > 0; left--) {
-    if (!matches(&job, take_field(reader))) die("an output differs from the oracle's", number);
-  }
+  if (csc_reset(&job, &error)) die("csc_reset failed", number);
+  for (uint32_t left = take_u32(reader); left > 0; left--) run_once(&job, reader, number);
   free(block);
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 MAGIC = b'CSCB\r\n\x1a\n'
 VERSION_MAJOR = 1
-VERSION_MINOR = 1
+VERSION_MINOR = 2
 ALIGN = 64
 BLOCK = 8
 NONE = 4294967295
@@ -60,6 +60,7 @@ class Flag(IntEnum):
     INPUT = 2  # written by the caller before a run
     OUTPUT = 4  # read by the caller after a run
     OPTIONAL = 8  # an input that may be left out; it is then filled with default_value
+    STATE = 16  # keeps its content from run to run; a reset fills it with default_value
 
 
 class Section(IntEnum):
@@ -71,6 +72,7 @@ class Section(IntEnum):
     METADATA = 4  # one JSON object, UTF-8, padded with zero bytes
     WEIGHTS = 5  # constant tensors
     PLAN = 6  # commands for one chip; may be absent
+    ENTRIES = 7  # entry records; may be absent
 
 
 class Op(IntEnum):
@@ -82,6 +84,14 @@ class Op(IntEnum):
     ATTENTION = 4  # multi-head attention with padding mask
     ADD = 5  # residual add
     POOL = 6  # first token or masked mean
+    APPEND = 7  # rows of this run into a state, at its position
+
+
+class Keys(IntEnum):
+    """Numbers of keys."""
+
+    ROWS = 0  # all rows of k
+    CONTEXT = 1  # the first P + T rows of k, a state
 
 
 class Pool(IntEnum):
@@ -89,6 +99,7 @@ class Pool(IntEnum):
 
     FIRST = 0  # row 0
     MEAN = 1  # mean of the visible rows
+    LAST = 2  # row T - 1
 
 
 HEADER = np.dtype(
@@ -103,7 +114,9 @@ HEADER = np.dtype(
         ("max_length", "<u4"),
         ("op_count", "<u4"),
         ("tensor_count", "<u4"),
-        ("reserved", "<u4", (6,)),
+        ("context", "<u4"),
+        ("entry_count", "<u4"),
+        ("reserved", "<u4", (4,)),
     ]
 )
 SECTION = np.dtype(
@@ -151,6 +164,15 @@ PLAN = np.dtype(
         ("reserved", "<u4", (10,)),
     ]
 )
+ENTRY = np.dtype(
+    [
+        ("name", "<u4"),
+        ("first_op", "<u4"),
+        ("op_count", "<u4"),
+        ("max_length", "<u4"),
+        ("reserved", "<u4", (12,)),
+    ]
+)
 OPERANDS = {
     Op.EMBED: ("ids", "types", "word", "word_multiplier", "position", "type", "out", ),
     Op.LAYERNORM: ("x", "affine_a", "out_a", "affine_b", "out_b", ),
@@ -158,12 +180,14 @@ OPERANDS = {
     Op.ATTENTION: ("q", "k", "v", "mask", "head_requant", "out", "scratch", ),
     Op.ADD: ("a", "b", "out", ),
     Op.POOL: ("x", "mask", "out", ),
+    Op.APPEND: ("x", "state", ),
 }
 PARAMS = {
-    Op.EMBED: ("shift", ),
+    Op.EMBED: ("shift", "positions", ),
     Op.LAYERNORM: ("epsilon_low", "epsilon_high", "shift_a", "zero_point_a", "shift_b", "zero_point_b", ),
     Op.GEMM: ("zero_point", "clamp_low", "clamp_high", ),
-    Op.ATTENTION: ("heads", "head_dim", "q_column", "k_column", "v_column", "zero_point", ),
+    Op.ATTENTION: ("heads", "head_dim", "q_column", "k_column", "v_column", "zero_point", "keys", "causal", ),
     Op.ADD: ("multiplier_a", "multiplier_b", "shift", ),
     Op.POOL: ("mode", "multiplier", "shift", "zero_point_in", "zero_point", ),
+    Op.APPEND: ("column", ),
 }

@@ -73,6 +73,15 @@ class OpSpec:
     params: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass
+class EntrySpec:
+    """One entry record (section 1.7): the next ``op_count`` ops, in the order of the entries."""
+
+    name: str
+    op_count: int
+    max_length: int
+
+
 def up8(n: int) -> int:
     """N rounded up to a multiple of 8."""
     return -(-n // fmt.BLOCK) * fmt.BLOCK
@@ -137,10 +146,13 @@ def write_blob(
     metadata: Mapping[str, Any],
     max_length: int,
     arena_bytes: int | None = None,
+    entries: Sequence[EntrySpec] = (),
+    context: int = 0,
 ) -> bytes:
     """Write the bytes of a blob; the same arguments always give the same bytes.
 
     Without ``arena_bytes`` the arena ends where its last tensor ends, rounded up to 64.
+    With ``entries`` the blob has a section ENTRIES and ``context`` positions.
     """
     names = [tensor.name for tensor in tensors]
     if len(set(names)) != len(names):
@@ -149,7 +161,16 @@ def write_blob(
     weights, weight_offsets = lay_out_weights(tensors)
     op_records = b"".join(op_record(op, names, strings) for op in ops)
     tensor_records = b"".join(tensor_record(tensor, weight_offsets, strings) for tensor in tensors)
-    sections = [op_records, tensor_records, strings.data, json_bytes(metadata), weights]
+    entry_section = entry_records(entries, strings)
+    sections = {
+        fmt.Section.OPS: op_records,
+        fmt.Section.TENSORS: tensor_records,
+        fmt.Section.STRINGS: strings.data,
+        fmt.Section.METADATA: json_bytes(metadata),
+        fmt.Section.WEIGHTS: weights,
+    }
+    if entries:
+        sections[fmt.Section.ENTRIES] = entry_section
     if arena_bytes is None:
         arena_bytes = arena_end(tensors)
     return assemble(
@@ -158,6 +179,8 @@ def write_blob(
         max_length=max_length,
         op_count=len(ops),
         tensor_count=len(tensors),
+        context=context,
+        entry_count=len(entries),
     )
 
 
@@ -265,6 +288,18 @@ def op_record(op: OpSpec, names: Sequence[str], strings: Strings) -> bytes:
     return record.tobytes()
 
 
+def entry_records(entries: Sequence[EntrySpec], strings: Strings) -> bytes:
+    """Return the records of all entries, which follow each other."""
+    records = np.zeros(len(entries), fmt.ENTRY)
+    first_op = 0
+    for record, entry in zip(records, entries, strict=True):
+        record["name"] = strings.offset(entry.name)
+        record["first_op"], record["op_count"] = first_op, entry.op_count
+        record["max_length"] = entry.max_length
+        first_op += entry.op_count
+    return records.tobytes()
+
+
 def tensor_number(op: OpSpec, operand: str, names: Sequence[str]) -> int:
     """Return the number of the tensor an operand names."""
     name = op.operands[operand]
@@ -281,34 +316,45 @@ def int32_bits(value: int) -> int:
     return value - 2**32 if value >= 2**31 else value
 
 
-def assemble(sections: Sequence[bytes], **header_fields: int) -> bytes:
-    """Pad the five sections and a plan, if any; put header and section table before them."""
-    padded = [data + bytes(align(len(data)) - len(data)) for data in sections]
-    table = np.zeros(len(padded), fmt.SECTION)
+def assemble(sections: Mapping[fmt.Section, bytes], **header_fields: int) -> bytes:
+    """Pad the sections, put them in the order of their kinds, header and table before them."""
+    padded = {kind: data + bytes(-len(data) % fmt.ALIGN) for kind, data in sections.items()}
+    kinds = sorted(padded)
+    table = np.zeros(len(kinds), fmt.SECTION)
     end = fmt.HEADER_BYTES
-    for entry, kind, data in zip(table, fmt.Section, padded, strict=False):
-        entry["kind"], entry["offset"], entry["bytes"] = kind, end, len(data)
-        entry["crc"] = zlib.crc32(data)
-        end += len(data)
+    for record, kind in zip(table, kinds, strict=True):
+        record["kind"], record["offset"], record["bytes"] = kind, end, len(padded[kind])
+        record["crc"] = zlib.crc32(padded[kind])
+        end += len(padded[kind])
     header = np.zeros((), fmt.HEADER)
     header["magic"] = np.frombuffer(fmt.MAGIC, np.uint8)
     header["version_major"] = fmt.VERSION_MAJOR
-    header["version_minor"] = int(len(padded) == len(fmt.Section))
-    header["file_bytes"], header["section_count"] = end, len(padded)
+    header["version_minor"] = least_minor(kinds)
+    header["file_bytes"], header["section_count"] = end, len(kinds)
     for name, value in header_fields.items():
         header[name] = value
     header["header_crc"] = zlib.crc32(front_bytes(header, table))
-    return front_bytes(header, table) + b"".join(padded)
+    return front_bytes(header, table) + b"".join(padded[kind] for kind in kinds)
+
+
+def least_minor(kinds: Sequence[fmt.Section]) -> int:
+    """Return the oldest minor version that knows these sections."""
+    if fmt.Section.ENTRIES in kinds:
+        return 2
+    return int(fmt.Section.PLAN in kinds)
 
 
 def with_plan(blob: bytes, plan: bytes) -> bytes:
     """Return a blob with a plan (its record and its descriptors), in place of one that is there."""
     header = np.frombuffer(blob, fmt.HEADER, 1)[0]
     table = np.frombuffer(blob, fmt.SECTION, int(header["section_count"]), fmt.HEADER.itemsize)
-    entries = [entry for entry in table if entry["kind"] != fmt.Section.PLAN]
-    sections = [blob[int(e["offset"]) : int(e["offset"] + e["bytes"])] for e in entries]
-    fields = ("arena_bytes", "max_length", "op_count", "tensor_count")
-    return assemble([*sections, plan], **{name: int(header[name]) for name in fields})
+    sections = {
+        fmt.Section(int(e["kind"])): blob[int(e["offset"]) : int(e["offset"] + e["bytes"])]
+        for e in table
+    }
+    sections[fmt.Section.PLAN] = plan
+    fields = ("arena_bytes", "max_length", "op_count", "tensor_count", "context", "entry_count")
+    return assemble(sections, **{name: int(header[name]) for name in fields})
 
 
 def front_bytes(header: np.ndarray, table: np.ndarray) -> bytes:

@@ -7,7 +7,7 @@ A field is (name, type, count, meaning); types are u8, u16, i16, u32, i32.
 
 MAGIC = bytes.fromhex("435343420d0a1a0a")
 VERSION_MAJOR = 1
-VERSION_MINOR = 1
+VERSION_MINOR = 2
 
 CONSTANTS = {
     "ALIGN": (64, "alignment in bytes of the blob, of the arena, of sections and of tensors"),
@@ -53,6 +53,7 @@ ENUMS = {
         "INPUT": (2, "written by the caller before a run"),
         "OUTPUT": (4, "read by the caller after a run"),
         "OPTIONAL": (8, "an input that may be left out; it is then filled with default_value"),
+        "STATE": (16, "keeps its content from run to run; a reset fills it with default_value"),
     },
     "section": {
         "OPS": (1, "op records, in the order of execution"),
@@ -61,6 +62,7 @@ ENUMS = {
         "METADATA": (4, "one JSON object, UTF-8, padded with zero bytes"),
         "WEIGHTS": (5, "constant tensors"),
         "PLAN": (6, "commands for one chip; may be absent"),
+        "ENTRIES": (7, "entry records; may be absent"),
     },
     "op": {
         "EMBED": (1, "embedding sum"),
@@ -69,25 +71,33 @@ ENUMS = {
         "ATTENTION": (4, "multi-head attention with padding mask"),
         "ADD": (5, "residual add"),
         "POOL": (6, "first token or masked mean"),
+        "APPEND": (7, "rows of this run into a state, at its position"),
+    },
+    "keys": {
+        "ROWS": (0, "all rows of k"),
+        "CONTEXT": (1, "the first P + T rows of k, a state"),
     },
     "pool": {
         "FIRST": (0, "row 0"),
         "MEAN": (1, "mean of the visible rows"),
+        "LAST": (2, "row T - 1"),
     },
 }
 
 HEADER = [
     ("magic", "u8", 8, "43 53 43 42 0D 0A 1A 0A"),
     ("version_major", "u16", 1, "1; a reader refuses any other"),
-    ("version_minor", "u16", 1, "0 without a plan, 1 with one; a reader refuses a larger one"),
+    ("version_minor", "u16", 1, "0; 1 with a plan; 2 with entries; a reader refuses a larger one"),
     ("file_bytes", "u32", 1, "size of the whole blob"),
     ("header_crc", "u32", 1, "CRC-32 of the first 192 bytes with this field taken as 0"),
-    ("section_count", "u32", 1, "5, or 6 with a plan"),
+    ("section_count", "u32", 1, "5 to 7"),
     ("arena_bytes", "u32", 1, "size of the arena"),
     ("max_length", "u32", 1, "planned maximum sequence length T_max"),
     ("op_count", "u32", 1, "number of op records"),
     ("tensor_count", "u32", 1, "number of tensor records"),
-    ("reserved", "u32", 6, "0"),
+    ("context", "u32", 1, "largest number of positions of a sequence; 0 without entries"),
+    ("entry_count", "u32", 1, "number of entry records; 0 without entries"),
+    ("reserved", "u32", 4, "0"),
 ]
 
 SECTION = [
@@ -121,6 +131,14 @@ OP = [
     ("param", "i32", 12, "parameters; 0 where unused"),
 ]
 
+ENTRY = [
+    ("name", "u32", 1, "offset in STRINGS; names of entries differ"),
+    ("first_op", "u32", 1, "number of its first op"),
+    ("op_count", "u32", 1, "number of its ops, at least 1"),
+    ("max_length", "u32", 1, "largest T of a run, 1 to max_length of the blob"),
+    ("reserved", "u32", 12, "0"),
+]
+
 PLAN = [
     ("chip", "u32", 1, "register ID of the chip the commands are for"),
     ("version", "u32", 1, "register VERSION of that chip"),
@@ -132,6 +150,7 @@ PLAN = [
 ]
 
 RECORDS = {"header": HEADER, "section": SECTION, "tensor": TENSOR, "op": OP, "plan": PLAN}
+RECORDS["entry"] = ENTRY
 
 # Per op: operands (name, meaning) and parameters (name, meaning), in the order of the record.
 OPS = {
@@ -141,11 +160,14 @@ OPS = {
             ("types", "int32 [T] or NONE: row of `type` per token"),
             ("word", "int8 [V][C] weights"),
             ("word_multiplier", "int16 [V] weights, 0..32767"),
-            ("position", "int16 [P][C] weights, P >= T_max"),
+            ("position", "int16 [>= T_max, or >= context with positions 1][C] weights"),
             ("type", "int16 [Y][C] weights; NONE exactly when `types` is"),
             ("out", "int16 [T][C]"),
         ],
-        [("shift", "1..31")],
+        [
+            ("shift", "1..31"),
+            ("positions", "0: token t has position t; 1: position P + t"),
+        ],
     ),
     "LAYERNORM": (
         [
@@ -182,15 +204,18 @@ OPS = {
     "ATTENTION": (
         [
             ("q", "int8 [T][>= q_column + H*D]"),
-            ("k", "int8 [T][>= k_column + H*D]"),
-            ("v", "int8 [T][>= v_column + H*D]"),
-            ("mask", "uint8 [T] or NONE: key t is visible where mask[t] is not 0"),
+            ("k", "int8 [S][>= k_column + H*D]"),
+            ("v", "int8 [S][>= v_column + H*D]"),
+            (
+                "mask",
+                "uint8 [S] or NONE: key j is visible where mask[j] is not 0; NONE unless S is T",
+            ),
             (
                 "head_requant",
                 "int32 [H][2] weights: (score, context), each multiplier + 65536 * shift",
             ),
             ("out", "int8 or int16 [T][H*D]"),
-            ("scratch", "uint8 [40*L + 32*E], L = up8(T_max), E = up8(D)"),
+            ("scratch", "uint8 [40*L + 32*E], L = up8(most rows of k), E = up8(D)"),
         ],
         [
             ("heads", "H, 1..256"),
@@ -199,6 +224,8 @@ OPS = {
             ("k_column", "first column of k"),
             ("v_column", "first column of v"),
             ("zero_point", "added to the output"),
+            ("keys", "which rows of k and v are keys"),
+            ("causal", "0, or 1: row i sees no key behind its own position"),
         ],
     ),
     "ADD": (
@@ -216,7 +243,10 @@ OPS = {
     "POOL": (
         [
             ("x", "int8 or int16 [T][C]"),
-            ("mask", "uint8 [T] or NONE: row t counts where mask[t] is not 0; NONE for FIRST"),
+            (
+                "mask",
+                "uint8 [T] or NONE: row t counts where mask[t] is not 0; NONE for FIRST and LAST",
+            ),
             ("out", "int8 or int16 [1][C]"),
         ],
         [
@@ -226,5 +256,12 @@ OPS = {
             ("zero_point_in", "subtracted from x"),
             ("zero_point", "added to the output"),
         ],
+    ),
+    "APPEND": (
+        [
+            ("x", "int8 [T][>= column + C]"),
+            ("state", "int8 [context][C], a state"),
+        ],
+        [("column", "first column of x")],
     ),
 }

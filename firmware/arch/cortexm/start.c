@@ -16,14 +16,14 @@ typedef void (*csc_vector_t)(void);
 static const struct {
   const uint32_t *stack;
   csc_vector_t vectors[15];
-} csc_vectors __attribute__((section(".csc_reset"), used)) = {
+} csc_vectors __attribute__((section(".csc_boot"), used)) = {
     csc_stack_high,
-    {csc_reset, fault, fault, fault, fault, fault, 0, 0, 0, 0, fault, 0, 0, fault,
+    {csc_boot, fault, fault, fault, fault, fault, 0, 0, 0, 0, fault, 0, 0, fault,
      csc_systick_wrapped},
 };
 
 // Without a frame of its own: it paints the whole stack.
-__attribute__((naked, used)) _Noreturn void csc_reset(void) {
+__attribute__((naked, used)) _Noreturn void csc_boot(void) {
   __asm__ volatile(
       "  ldr r0, =csc_stack_high\n"
       "  mov sp, r0\n"
@@ -53,16 +53,16 @@ __attribute__((naked)) static void fault(void) {
 }
 
 // From thread mode a jump. From a fault's handler the way out is a return from the exception, to a
-// frame that says: go on at csc_reset.
+// frame that says: go on at csc_boot.
 __attribute__((naked)) void csc_cortexm_restart(void *ctx) {
   (void)ctx;
   __asm__ volatile(
       "  mrs r0, ipsr\n"
       "  cbnz r0, 1f\n"
-      "  b csc_reset\n"
+      "  b csc_boot\n"
       "1: ldr r0, =csc_stack_high\n"
       "  sub r0, #32\n"
-      "  ldr r1, =csc_reset\n"
+      "  ldr r1, =csc_boot\n"
       "  bic r1, #1\n"
       "  str r1, [r0, #24]\n"
       "  ldr r1, =0x01000000\n"

@@ -1,8 +1,8 @@
 // Reset and trap entry of RISC-V boards. Nothing is known of the registers at reset.
 
-  .section .csc_reset, "ax"
-  .globl csc_reset
-csc_reset:
+  .section .csc_boot, "ax"
+  .globl csc_boot
+csc_boot:
   la sp, csc_stack_high
 #ifndef CSC_NO_TRAP_VECTOR
   la t0, trap

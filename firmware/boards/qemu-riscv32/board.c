@@ -34,7 +34,7 @@ static void write_byte(void *ctx, uint8_t byte) {
 
 static void restart(void *ctx) {
   (void)ctx;
-  csc_reset();
+  csc_boot();
 }
 
 void csc_board_start(csc_board_t *board) {

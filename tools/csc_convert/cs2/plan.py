@@ -12,7 +12,7 @@ from csc_convert import blob_format as fmt
 from csc_convert import cs2_format as cs2
 from csc_convert.blob_writer import align, with_plan
 from csc_convert.errors import NoPlan
-from csc_convert.oracle import Blob, OracleError, read_blob
+from csc_convert.oracle import Blob, Op, OracleError, read_blob
 
 from .encode import encode
 from .lower import Lowering, Settings
@@ -130,9 +130,27 @@ def _read(blob: bytes, chip: str) -> Blob:
     if chip not in CHIPS:
         raise NoPlan(f"There are plans for {', '.join(CHIPS)} only, not for {chip!r}.")
     try:
-        return read_blob(blob)
+        model = read_blob(blob)
     except OracleError as error:
         raise NoPlan(f"The blob is not valid: {error}.") from None
+    if model.entries:
+        raise NoPlan("The blob has entries and states, and there are no plans for those yet.")
+    for op in model.ops:
+        if unplanned := _unplanned(op):
+            raise NoPlan(f"{op.place} {unplanned}, and there are no plans for that yet.")
+    return model
+
+
+def _unplanned(op: Op) -> str:
+    """Return what of an op no plan can do, or ""."""
+    if op.kind == "POOL" and op.params["mode"] == fmt.Pool.LAST:
+        return "takes the last row"
+    if op.kind != "ATTENTION":
+        return ""
+    if op.params["causal"]:
+        return "is causal"
+    tensors = [op.operands[name] for name in "qkv"]
+    return "" if all(t and t.dynamic for t in tensors) else "has a fixed number of rows"
 
 
 def _check_arguments(model: Blob, length: int, sram_bytes: int) -> None:

@@ -35,14 +35,17 @@ MAX_ZERO_POINT = 32768
 
 DTYPES = {1: "int8", 2: "uint8", 3: "int16", 4: "int32"}
 ARENA, WEIGHTS = 0, 1
-DYNAMIC, INPUT, OUTPUT, OPTIONAL = 1, 2, 4, 8
-SECTION_NAMES = ("OPS", "TENSORS", "STRINGS", "METADATA", "WEIGHTS", "PLAN")
+DYNAMIC, INPUT, OUTPUT, OPTIONAL, STATE = 1, 2, 4, 8, 16
+SECTION_NAMES = ("OPS", "TENSORS", "STRINGS", "METADATA", "WEIGHTS", "PLAN", "ENTRIES")
+POOL_MEAN, POOL_LAST = 1, 2
+KEYS_CONTEXT = 1
 
 HEADER = struct.Struct("<8s2H7I6I")
 SECTION = struct.Struct("<4I")
 TENSOR = struct.Struct("<I4B4I4I2i4I")
 OP = struct.Struct("<2HI10I12i")
 PLAN = struct.Struct("<16I")
+ENTRY = struct.Struct("<16I")
 DESCRIPTOR_BYTES = 64
 
 # kind: (name, operands, parameters), in the order of section 3
@@ -50,7 +53,7 @@ OPS: dict[int, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     1: (
         "EMBED",
         ("ids", "types", "word", "word_multiplier", "position", "type", "out"),
-        ("shift",),
+        ("shift", "positions"),
     ),
     2: (
         "LAYERNORM",
@@ -65,7 +68,10 @@ OPS: dict[int, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     4: (
         "ATTENTION",
         ("q", "k", "v", "mask", "head_requant", "out", "scratch"),
-        ("heads", "head_dim", "q_column", "k_column", "v_column", "zero_point"),
+        (
+            *("heads", "head_dim", "q_column", "k_column", "v_column", "zero_point"),
+            *("keys", "causal"),
+        ),
     ),
     5: ("ADD", ("a", "b", "out"), ("multiplier_a", "multiplier_b", "shift")),
     6: (
@@ -73,6 +79,7 @@ OPS: dict[int, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("x", "mask", "out"),
         ("mode", "multiplier", "shift", "zero_point_in", "zero_point"),
     ),
+    7: ("APPEND", ("x", "state"), ("column",)),
 }
 OPTIONAL_OPERANDS = {
     "EMBED": {"types", "type"},
@@ -81,8 +88,9 @@ OPTIONAL_OPERANDS = {
     "ATTENTION": {"mask"},
     "ADD": set(),
     "POOL": {"mask"},
+    "APPEND": set(),
 }
-OUT_OPERANDS = ("out", "out_a", "out_b")
+OUT_OPERANDS = ("out", "out_a", "out_b", "state")
 
 
 class OracleError(ValueError):
@@ -123,6 +131,11 @@ class Tensor:
     def dynamic(self) -> bool:
         """Whether dims[0] is the length of the run."""
         return bool(self.flags & DYNAMIC)
+
+    @property
+    def is_state(self) -> bool:
+        """Whether it keeps its content from run to run."""
+        return bool(self.flags & STATE)
 
     @property
     def in_arena(self) -> bool:
@@ -189,8 +202,29 @@ class ChipCommands:
 
 
 @dataclass(frozen=True, eq=False)
+class Entry:
+    """Ops that run together (section 1.7)."""
+
+    name: str
+    max_length: int
+    ops: list[Op] = field(repr=False)
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The inputs its ops read, in the order of their records."""
+        found = {t.index: t for op in self.ops for t in op.reads if t.flags & INPUT}
+        return [found[index] for index in sorted(found)]
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The outputs its ops write, in the order of their records."""
+        found = {t.index: t for op in self.ops for t in op.outputs if t.flags & OUTPUT}
+        return [found[index] for index in sorted(found)]
+
+
+@dataclass(frozen=True, eq=False)
 class Blob:
-    """A checked blob."""
+    """A checked blob; `entries` is empty and `context` 0 where it has no section ENTRIES."""
 
     arena_bytes: int
     max_length: int
@@ -198,6 +232,23 @@ class Blob:
     ops: list[Op]
     metadata_bytes: bytes = field(repr=False)
     plan: ChipCommands | None = None
+    context: int = 0
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def states(self) -> list[Tensor]:
+        """The states, in order."""
+        return [t for t in self.tensors if t.is_state]
+
+    def entry(self, name: str | None = None) -> Entry | None:
+        """Return the entry of a name, or the only one; None where the blob has no entries."""
+        if name is None and len(self.entries) <= 1:
+            return self.entries[0] if self.entries else None
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        names = [entry.name for entry in self.entries]
+        raise OracleError(f"there is no entry {name!r}; entries are {names}")
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -230,12 +281,23 @@ def read_blob(data: bytes) -> Blob:
     tensors = read_tensors(sections, header, strings)
     check_weights_order(tensors, len(sections["WEIGHTS"]))
     ops = [read_op(sections["OPS"], i, strings, tensors) for i in range(header["op_count"])]
+    entries: tuple[Entry, ...] = ()
+    if "ENTRIES" in sections:
+        entries = read_entries(sections["ENTRIES"], header, strings, ops)
     for op in ops:
-        OpChecks(op, header["max_length"]).check()
-    check_data_flow(tensors, ops)
+        OpChecks(op, header["max_length"], header["context"]).check()
+    check_states(tensors, ops, bool(entries))
+    check_all_flow(tensors, ops, entries)
     plan = read_plan(sections["PLAN"], header, tensors) if "PLAN" in sections else None
     return Blob(
-        header["arena_bytes"], header["max_length"], tensors, ops, sections["METADATA"], plan
+        header["arena_bytes"],
+        header["max_length"],
+        tensors,
+        ops,
+        sections["METADATA"],
+        plan,
+        header["context"],
+        entries,
     )
 
 
@@ -245,17 +307,17 @@ def read_header(data: bytes) -> dict[str, int]:
     fields = HEADER.unpack_from(data)
     names = (
         "version_major version_minor file_bytes header_crc section_count arena_bytes max_length "
-        "op_count tensor_count"
+        "op_count tensor_count context entry_count"
     )
-    header = dict(zip(names.split(), fields[1:10], strict=True))
+    header = dict(zip(names.split(), fields[1:12], strict=True))
     need(fields[0] == MAGIC, 1, "header", "wrong magic")
     need(header["version_major"] == 1, 1, "header", "version_major is not 1")
-    need(header["version_minor"] <= 1, 1, "header", "version_minor is newer than this reader")
+    need(header["version_minor"] <= 2, 1, "header", "version_minor is newer than this reader")
     need(header["file_bytes"] == len(data), 1, "header", f"file_bytes is not {len(data)}")
     crc = zlib.crc32(data[:16] + bytes(4) + data[20:HEADER_BYTES])
     need(header["header_crc"] == crc, 1, "header", "header_crc does not match")
-    need(not any(fields[10:]), 1, "header", "reserved fields are not 0")
-    table_end = 64 + SECTION.size * (6 if header["section_count"] == 6 else 5)
+    need(not any(fields[12:]), 1, "header", "reserved fields are not 0")
+    table_end = 64 + SECTION.size * min(max(header["section_count"], 5), 7)
     padding = f"bytes {table_end} to 191 are not 0"
     need(not any(data[table_end:HEADER_BYTES]), 1, "header", padding)
     for name, limit in (
@@ -264,20 +326,33 @@ def read_header(data: bytes) -> dict[str, int]:
         ("max_length", MAX_LENGTH),
     ):
         need(1 <= header[name] <= limit, 3, "header", f"{name} is not in 1..{limit}")
+    if header["version_minor"] == 2:
+        need(1 <= header["context"] <= MAX_LENGTH, 15, "header", "context is not in 1..8192")
+        need(header["entry_count"] >= 1, 15, "header", "entry_count is 0")
+    else:
+        need(header["context"] == 0, 15, "header", "context is not 0 without entries")
+        need(header["entry_count"] == 0, 15, "header", "entry_count is not 0 without entries")
     return header
+
+
+def wanted_sections(header: dict[str, int]) -> list[int]:
+    """Rule 2: the kinds of the sections, by version and count."""
+    with_entries = header["version_minor"] == 2
+    plans = header["section_count"] - 5 - with_entries
+    allowed = (0, 1) if header["version_minor"] else (0,)
+    need(plans in allowed, 2, "header", f"section_count {header['section_count']} does not fit")
+    return [1, 2, 3, 4, 5, *[6] * plans, *[7] * with_entries]
 
 
 def read_sections(data: bytes, header: dict[str, int]) -> dict[str, bytes]:
     """Rules 2 and 3, what concerns the sections: their bytes by name."""
-    count = header["section_count"]
-    allowed = (5, 6) if header["version_minor"] == 1 else (5,)
-    need(count in allowed, 2, "header", f"section_count {count} is not one of {allowed}")
     sections = {}
     end = HEADER_BYTES
-    for i, name in enumerate(SECTION_NAMES[:count]):
+    for i, wanted in enumerate(wanted_sections(header)):
+        name = SECTION_NAMES[wanted - 1]
         place = f"section {name}"
         kind, offset, size, crc = SECTION.unpack_from(data, 64 + 16 * i)
-        need(kind == i + 1, 2, place, f"kind is {kind}, not {i + 1}")
+        need(kind == wanted, 2, place, f"kind is {kind}, not {wanted}")
         need(offset == end, 2, place, f"offset is {offset}, not {end}")
         need(size % ALIGN == 0, 2, place, f"size {size} is not a multiple of {ALIGN}")
         end = offset + size
@@ -308,7 +383,7 @@ def read_tensors(
         tensor = read_tensor(sections["TENSORS"], i, strings)
         if tensor.in_arena:
             check_arena_tensor(tensor, header)
-        check_flags(tensor)
+        check_flags(tensor, bool(header["context"]))
         tensors.append(tensor if tensor.in_arena else with_data(tensor, sections["WEIGHTS"]))
     return tensors
 
@@ -326,7 +401,7 @@ def read_tensor(section: bytes, index: int, strings: bytes) -> Tensor:
     need(dtype in DTYPES, 4, place, f"dtype {dtype} is unknown")
     need(storage in (ARENA, WEIGHTS), 4, place, f"storage {storage} is unknown")
     need(1 <= rank <= 4, 4, place, f"rank {rank} is not in 1..4")
-    need(flags & ~(DYNAMIC | INPUT | OUTPUT | OPTIONAL) == 0, 4, place, f"flags {flags} unknown")
+    need(flags < 2 * STATE, 4, place, f"flags {flags} unknown")
     need(min(dims) >= 1, 4, place, "a dim is 0")
     need(all(d == 1 for d in dims[rank:]), 4, place, "an unused dim is not 1")
     wanted = record_stride(storage, rank, dims)
@@ -374,20 +449,22 @@ def check_arena_tensor(tensor: Tensor, header: dict[str, int]) -> None:
         )
 
 
-def check_flags(tensor: Tensor) -> None:
-    """Rule 6 (no flags in weights) and rule 7."""
+def check_flags(tensor: Tensor, with_entries: bool) -> None:
+    """Rule 6 (no flags in weights), rule 7, and what section 1.7 says about a state."""
     place, flags = tensor.place, tensor.flags
     need(tensor.in_arena or flags == 0, 6, place, "a weights tensor has flags")
     need(not (flags & OPTIONAL) or flags & INPUT, 7, place, "OPTIONAL without INPUT")
     need(not (flags & INPUT and flags & OUTPUT), 7, place, "INPUT and OUTPUT")
-    if flags & INPUT:
+    if flags & INPUT and not with_entries:
         need(
             tensor.rank == 1 and tensor.dynamic and tensor.dtype in ("int32", "uint8"),
             7,
             place,
             "an input is rank 1, dynamic, int32 or uint8",
         )
-    if flags & OPTIONAL:
+    if tensor.is_state:
+        need(flags == STATE, 16, place, "a state is dynamic, an input or an output")
+    if flags & (OPTIONAL | STATE):
         limits = np.iinfo(tensor.dtype)
         need(
             limits.min <= tensor.default_value <= limits.max,
@@ -446,10 +523,11 @@ def read_op(section: bytes, index: int, strings: bytes, tensors: list[Tensor]) -
 class OpChecks:
     """Rules 8 to 11 for one op: operands, parameters, content of weights."""
 
-    def __init__(self, op: Op, max_length: int) -> None:
-        """Prepare to check op in a blob planned for max_length."""
+    def __init__(self, op: Op, max_length: int, context: int = 0) -> None:
+        """Prepare to check op in a blob planned for max_length; context is 0 without entries."""
         self.op = op
         self.max_length = max_length
+        self.context = context
 
     def check(self) -> None:
         """Check the op by its kind."""
@@ -541,8 +619,21 @@ class OpChecks:
         self.need(bool((abs(data[:, 0]) <= 2**29).all()), 11, f"{name}: an offset is above 2^29")
         self.need(bool((abs(data[:, 1]) <= 32767).all()), 11, f"{name}: a gain is above 32767")
 
+    def only_with_entries(self, wanted: bool, what: str) -> None:
+        """Rule 17."""
+        self.need(not wanted or self.context > 0, 17, f"{what} without entries")
+
+    def state(self, operand: str) -> None:
+        """Rules 9 and 17: an operand int8 [context][C] that is a state."""
+        tensor = self.tensor(operand)
+        self.need(tensor.is_state, 9, f"{operand} is no state")
+        self.need(tensor.dims[0] == self.context, 17, f"{operand} has not {self.context} rows")
+
     def embed(self) -> None:
         """3.1."""
+        self.param("positions", 0, 1)
+        from_context = self.op.params["positions"] == 1
+        self.only_with_entries(from_context, "positions 1")
         self.same_absence("types", "type")
         self.dynamic("ids", "int32", 1)
         out = self.dynamic("out", "int16", 2)
@@ -550,7 +641,8 @@ class OpChecks:
         word = self.weights("word", "int8", (None, width))
         multiplier = self.weights("word_multiplier", "int16", (word.dims[0],))
         position = self.weights("position", "int16", (None, width))
-        self.need(position.dims[0] >= self.max_length, 9, "position has too few rows")
+        least = self.context if from_context else self.max_length
+        self.need(position.dims[0] >= least, 9, "position has too few rows")
         if self.has("types"):
             self.dynamic("types", "int32", 1)
             self.weights("type", "int16", (None, width))
@@ -608,20 +700,34 @@ class OpChecks:
         """3.4."""
         self.param("heads", 1, MAX_HEADS)
         self.param("head_dim", 1, MAX_HEAD_DIM)
+        self.param("keys", 0, 1)
+        self.param("causal", 0, 1)
         heads, head_dim = self.op.params["heads"], self.op.params["head_dim"]
+        self.attention_keys()
         for name in ("q", "k", "v"):
-            tensor = self.dynamic(name, "int8", 2)
+            tensor = self.tensor(name)
             column = self.op.params[f"{name}_column"]
             self.need(column >= 0, 10, f"{name}_column is negative")
             self.need(column + heads * head_dim <= tensor.dims[1], 9, f"{name} has too few columns")
         if self.has("mask"):
             self.dynamic("mask", "uint8", 1)
+            self.need(self.tensor("k").dynamic, 8, "mask is not NONE where S is not T")
         self.width("out", self.dynamic("out", "int8 int16", 2), heads * head_dim)
-        scratch_bytes = 40 * up8(self.max_length) + 32 * up8(head_dim)
+        scratch_bytes = 40 * up8(self.tensor("k").dims[0]) + 32 * up8(head_dim)
         self.static("scratch", "uint8", (scratch_bytes,))
         self.zero_point("zero_point")
         head_requant = self.weights("head_requant", "int32", (heads, 2))
         self.packed_requant("head_requant", head_requant.data)
+
+    def attention_keys(self) -> None:
+        """3.4: the rows of q are tokens, those of k and v the keys."""
+        self.dynamic("q", "int8", 2)
+        k, _ = self.rows(k="int8", v="int8")
+        self.need(k.dims[0] <= MAX_LENGTH, 9, f"k has more than {MAX_LENGTH} rows")
+        if self.op.params["keys"] == KEYS_CONTEXT:
+            self.only_with_entries(True, "keys CONTEXT")
+            self.state("k")
+            self.state("v")
 
     def add(self) -> None:
         """3.5."""
@@ -634,10 +740,9 @@ class OpChecks:
 
     def pool(self) -> None:
         """3.6."""
-        self.param("mode", 0, 1)
-        self.need(
-            not self.has("mask") or self.op.params["mode"] == 1, 8, "mask is not NONE for FIRST"
-        )
+        self.param("mode", 0, POOL_LAST)
+        is_mean = self.op.params["mode"] == POOL_MEAN
+        self.need(not self.has("mask") or is_mean, 8, "mask is not NONE for FIRST or LAST")
         x = self.dynamic("x", "int8 int16", 2)
         if self.has("mask"):
             self.dynamic("mask", "uint8", 1)
@@ -647,29 +752,91 @@ class OpChecks:
         self.zero_point("zero_point_in")
         self.zero_point("zero_point")
 
+    def append(self) -> None:
+        """3.7."""
+        self.only_with_entries(True, "APPEND")
+        x = self.dynamic("x", "int8", 2)
+        state = self.arena("state", "int8", 2)
+        self.state("state")
+        column = self.op.params["column"]
+        self.need(column >= 0, 10, "column is negative")
+        self.need(column + state.dims[1] <= x.dims[1], 9, "x has too few columns")
 
-def check_data_flow(tensors: list[Tensor], ops: list[Op]) -> None:
-    """Rule 12.
+
+def read_entries(
+    section: bytes, header: dict[str, int], strings: bytes, ops: list[Op]
+) -> tuple[Entry, ...]:
+    """Rule 15: the entries, which cover all ops in order."""
+    place = "section ENTRIES"
+    size = -(-header["entry_count"] * ENTRY.size // ALIGN) * ALIGN
+    need(len(section) == size, 15, place, f"size is not {size}")
+    entries: list[Entry] = []
+    end = 0
+    for i in range(header["entry_count"]):
+        name_offset, first, count, length, *reserved = ENTRY.unpack_from(section, i * ENTRY.size)
+        name = read_name(strings, name_offset, 15, f"entry {i}")
+        place = f"entry {i} '{name}'"
+        need(all(name != entry.name for entry in entries), 15, place, "its name is taken")
+        need(first == end, 15, place, f"first_op is {first}, not {end}")
+        need(1 <= count <= len(ops) - end, 15, place, f"op_count is {count}")
+        need(1 <= length <= header["max_length"], 15, place, f"max_length is {length}")
+        need(not any(reserved), 15, place, "reserved fields are not 0")
+        end = first + count
+        entries.append(Entry(name, length, ops[first:end]))
+    need(end == len(ops), 15, place, f"the entries end at op {end}, not {len(ops)}")
+    return tuple(entries)
+
+
+def check_states(tensors: list[Tensor], ops: list[Op], with_entries: bool) -> None:
+    """Rules 16 and 17, what concerns states."""
+    arena = [t for t in tensors if t.in_arena]
+    for state in (t for t in arena if t.is_state):
+        need(with_entries, 17, state.place, "a state without entries")
+        for other in arena:
+            apart = other is state or not state.overlaps(other)
+            need(apart, 16, state.place, f"overlaps {other.place}")
+    for op in ops:
+        for tensor in op.writes:
+            allowed = op.kind == "APPEND" or not tensor.is_state
+            need(allowed, 16, op.place, f"writes the state {tensor.place}")
+
+
+def check_all_flow(tensors: list[Tensor], ops: list[Op], entries: tuple[Entry, ...]) -> None:
+    """Rule 12, and rule 16: every entry by itself, and every output is written by one."""
+    inputs = [t for t in tensors if t.flags & INPUT]
+    outputs = [t for t in tensors if t.flags & OUTPUT]
+    if not entries:
+        check_data_flow(tensors, ops, inputs, outputs)
+        return
+    for entry in entries:
+        check_data_flow(tensors, entry.ops, entry.inputs, entry.outputs)
+    written = {t.index for entry in entries for t in entry.outputs}
+    for tensor in outputs:
+        need(tensor.index in written, 12, tensor.place, "an output is not written")
+
+
+def check_data_flow(
+    tensors: list[Tensor], ops: list[Op], inputs: list[Tensor], outputs: list[Tensor]
+) -> None:
+    """Rule 12, for ops that run together, and their inputs and outputs.
 
     ``valid`` holds the numbers of the arena tensors that have their value at the moment.
     Scratch gives a tensor no value.  "Inputs are never written" is taken by its letter: an
     input is no op's output or scratch; its place is free after its last reader.
     """
     arena = [t for t in tensors if t.in_arena]
-    inputs = [t for t in arena if t.flags & INPUT]
     for i, tensor in enumerate(inputs):
         for other in inputs[:i]:
             need(not tensor.overlaps(other), 12, tensor.place, f"overlaps {other.place}")
-    valid = {t.index for t in inputs}
+    valid = {t.index for t in inputs} | {t.index for t in arena if t.is_state}
     for op in ops:
         check_op_flow(op, valid)
         for tensor in arena:
             if any(tensor.overlaps(written) for written in op.writes):
                 valid.discard(tensor.index)
         valid.update(t.index for t in op.outputs)
-    for tensor in arena:
-        if tensor.flags & OUTPUT:
-            need(tensor.index in valid, 12, tensor.place, "an output is not written or overwritten")
+    for tensor in outputs:
+        need(tensor.index in valid, 12, tensor.place, "an output is not written or overwritten")
 
 
 def check_op_flow(op: Op, valid: set[int]) -> None:

@@ -25,6 +25,7 @@ from .arithmetic import (
 
 BLOCK = 8
 WIDE_MIN, WIDE_MAX = -4096, 4095
+POOL_MEAN, POOL_LAST = 1, 2
 ATTENTION_ROWS = 512  # rows of scores held at once, only to bound memory
 
 Array = npt.NDArray[np.integer]
@@ -72,11 +73,13 @@ def embed(
     position: Array,
     type_table: Array | None,
     shift: int,
+    first_position: int = 0,
 ) -> Array:
     """EMBED (3.1): ids int32 [T] -> int16 [T][C]; the ids must be in range."""
     ids = as_int64(ids)
     scaled = as_int64(word)[ids] * as_int64(word_multiplier)[ids][:, None]
-    total = RS(scaled, shift) + as_int64(position)[: len(ids)]
+    positions = first_position + np.arange(len(ids))
+    total = RS(scaled, shift) + as_int64(position)[positions]
     if types is not None and type_table is not None:
         total = total + as_int64(type_table)[as_int64(types)]
     return store(total, np.int16)
@@ -130,21 +133,35 @@ def gemm(
 def attention_head(
     q: Ints, k: Ints, v: Ints, visible: npt.NDArray[np.bool_], score: int, context: int
 ) -> Ints:
-    """One head of ATTENTION: q [I][D], k, v [T][D] -> int64 [I][D] before zero point and clamp.
+    """One head of ATTENTION: q [I][D], k, v [S][D] -> int64 [I][D] before zero point and clamp.
 
-    ``score`` and ``context`` are the packed entries of head_requant.
+    ``visible`` [I][S]; ``score`` and ``context`` are the packed entries of head_requant.
     """
     score_multiplier, score_shift = split_requant(score)
     context_multiplier, context_shift = split_requant(context)
-    weights = np.zeros((len(q), len(k)), np.int64)
-    if visible.any():
-        scores = matmul_exact(q, k[visible].T)
-        below_top = scores.max(axis=1, keepdims=True) - scores
-        index = np.minimum(rq(below_top, score_multiplier, score_shift), 255)
-        weights[:, visible] = EXP[index]
+    scores = matmul_exact(q, k.T)
+    top = np.where(visible, scores, -(2**40)).max(axis=1, keepdims=True)
+    below_top = np.where(visible, top - scores, 0)
+    index = np.minimum(rq(below_top, score_multiplier, score_shift), 255)
+    weights = np.where(visible, EXP[index], 0)
     contexts = matmul_exact(weights, v)
     means = mean8(contexts, weights.sum(axis=1, keepdims=True))
     return rq(means, context_multiplier, context_shift)
+
+
+def visible_keys(
+    rows: int, keys: int, mask: Array | None, first_position: int | None
+) -> npt.NDArray[np.bool_]:
+    """Which keys each row sees, bool [rows][keys].
+
+    ``first_position`` is the position of row 0 among the keys where attention is causal.
+    """
+    visible = np.ones((rows, keys), bool)
+    if mask is not None:
+        visible &= np.asarray(mask)[None, :] != 0
+    if first_position is not None:
+        visible &= np.arange(keys)[None, :] <= first_position + np.arange(rows)[:, None]
+    return visible
 
 
 def attention(
@@ -160,11 +177,15 @@ def attention(
     v_column: int,
     zero_point: int,
     out_dtype: Dtype,
+    first_position: int | None = None,
 ) -> Array:
-    """ATTENTION (3.4): q, k, v int8 [T][..], mask uint8 [T] or None -> [T][H*D]."""
+    """ATTENTION (3.4): q int8 [T][..], k, v [S][..], mask uint8 [S] or None -> [T][H*D].
+
+    With ``first_position`` it is causal: row i sees the keys up to first_position + i.
+    """
     length = len(q)
     q, k, v = as_int64(q), as_int64(k), as_int64(v)
-    visible = np.ones(length, bool) if mask is None else np.asarray(mask) != 0
+    visible = visible_keys(length, len(k), mask, first_position)
     out = np.zeros((length, heads * head_dim), np.int64)
     for head in range(heads):
         start = head * head_dim
@@ -173,7 +194,12 @@ def attention(
         for row in range(0, length, ATTENTION_ROWS):
             rows = slice(row, min(row + ATTENTION_ROWS, length))
             out[rows, start : start + head_dim] = attention_head(
-                q[rows, columns[0]], k[:, columns[1]], v[:, columns[2]], visible, score, context
+                q[rows, columns[0]],
+                k[:, columns[1]],
+                v[:, columns[2]],
+                visible[rows],
+                score,
+                context,
             )
     return store(out + zero_point, out_dtype)
 
@@ -187,18 +213,25 @@ def add(a: Array, b: Array, multiplier_a: int, multiplier_b: int, shift: int) ->
 def pool(
     x: Array,
     mask: Array | None,
-    mean: bool,
+    mode: int,
     multiplier: int,
     shift: int,
     zero_point_in: int,
     zero_point: int,
     out_dtype: Dtype,
 ) -> Array:
-    """POOL (3.6): x int8/int16 [T][C] -> [1][C]; mean is false for FIRST."""
+    """POOL (3.6): x int8/int16 [T][C] -> [1][C]; mode is FIRST, MEAN or LAST."""
     values = as_int64(x) - zero_point_in
-    if mean:
+    if mode == POOL_MEAN:
         visible = np.ones(len(x), bool) if mask is None else np.asarray(mask) != 0
         m = mean8(values[visible].sum(axis=0), int(visible.sum()))
     else:
-        m = values[0] * 256
+        m = values[-1 if mode == POOL_LAST else 0] * 256
     return store(rq(m, multiplier, shift) + zero_point, out_dtype)[None, :]
+
+
+def append(x: Array, state: Array, column: int, position: int) -> Array:
+    """APPEND (3.7): the state after the rows of x were put into it at a position."""
+    result = state.copy()
+    result[position : position + len(x)] = x[:, column : column + state.shape[1]]
+    return result
