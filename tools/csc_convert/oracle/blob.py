@@ -752,7 +752,6 @@ class OpChecks:
         self.zero_point("zero_point_in")
         self.zero_point("zero_point")
 
-
     def append(self) -> None:
         """3.7."""
         self.only_with_entries(True, "APPEND")

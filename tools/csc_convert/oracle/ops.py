@@ -194,7 +194,12 @@ def attention(
         for row in range(0, length, ATTENTION_ROWS):
             rows = slice(row, min(row + ATTENTION_ROWS, length))
             out[rows, start : start + head_dim] = attention_head(
-                q[rows, columns[0]], k[:, columns[1]], v[:, columns[2]], visible[rows], score, context
+                q[rows, columns[0]],
+                k[:, columns[1]],
+                v[:, columns[2]],
+                visible[rows],
+                score,
+                context,
             )
     return store(out + zero_point, out_dtype)
 
