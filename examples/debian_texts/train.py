@@ -3,8 +3,8 @@
 
 Learns a byte-pair vocabulary and then to tell the next token, and saves ``checkpoint/`` as Hugging
 Face has it, weights in float16.  ``--evaluate`` prints the perplexity of the saved checkpoint.
-The defaults make the committed checkpoint; ``--layers 8 --width 256 --vocabulary 2048 --steps 20000`` makes a
-MicroGPT-256.
+The defaults make the committed checkpoint; ``--layers 8 --width 256 --vocabulary 2048 --steps
+20000`` makes a MicroGPT-256.
 Needs torch, transformers, tokenizers, safetensors and numpy.
 """
 

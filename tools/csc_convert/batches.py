@@ -78,7 +78,7 @@ def check_ids(graph: Graph, arrays: Arrays) -> None:
 
 
 def _check_padding(graph: Graph, arrays: Arrays) -> None:
-    """A mask that no node reads says how long each sequence is, and can say nothing else."""
+    """Refuse more than the length of a sequence in a mask that no node reads."""
     for item in graph.inputs:
         if item.kind == "mask" and not graph.consumers(item.name):
             visible = arrays[item.name] != 0

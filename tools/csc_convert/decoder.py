@@ -81,7 +81,7 @@ def check_context(graph: Graph, context: int | None, max_length: int) -> int:
     context = positions if context is None else context
     if not max_length <= context <= positions:
         raise UnsupportedModel(
-            f"The context must be from {max_length}, the longest run, to {positions}, the positions "
-            f"of the model, not {context}."
+            f"The context must be from {max_length}, the longest run, to {positions}, the "
+            f"positions of the model, not {context}."
         )
     return int(context)

@@ -84,7 +84,7 @@ class _Builder:
         return name
 
     def _linear(self, name: str, x: str, tensor: str, rows: int, columns: int) -> str:
-        """A linear layer; the file holds the transpose of its weights."""
+        """Add a linear layer; the file holds the transpose of its weights."""
         weight = self.checkpoint.take(f"{tensor}.weight", (columns, rows))
         bias = self.checkpoint.take(f"{tensor}.bias", (rows,))
         return self._add(
