@@ -11,11 +11,14 @@ typedef struct {
 } csc_outcome_t;
 
 typedef struct {
-  uint16_t fixed;   // bytes of the request's record
-  uint16_t data;    // 1: data follow it
+  uint8_t least;    // bytes of the request's record in version 1.0
+  uint8_t fixed;    // and today; what a request leaves out of it is 0
+  uint8_t data;     // whether data follow it: NO_DATA, SOME_DATA, ANY_DATA
   uint32_t states;  // bits 1 << csc_frame_state_t in which it may come
   csc_outcome_t (*answer)(csc_server_t *server, uint32_t data_bytes);
 } csc_request_t;
+
+enum { NO_DATA, SOME_DATA, ANY_DATA };  // at least one byte of them; even none
 
 #define STATE(name) (1u << CSC_FRAME_STATE_##name)
 #define LOADED (STATE(READY) | STATE(STARTED) | STATE(DONE))
@@ -38,6 +41,15 @@ static csc_outcome_t runtime_error(const csc_error_t *error) {
       {(uint32_t)error->status, error->index, error->item, 0, error->need, error->have},
   };
   return outcome;
+}
+
+static void send(csc_server_t *server, csc_outcome_t outcome) {
+  server->answer.head.status = (uint8_t)outcome.status;
+  if (outcome.status) {
+    outcome.bytes = sizeof outcome.error;
+    memcpy(server->answer.body, &outcome.error, sizeof outcome.error);
+  }
+  csc_frame_send(&server->board, &server->answer, outcome.bytes);
 }
 
 // Fields are read and written by copying: bodies have no alignment.
@@ -112,6 +124,40 @@ static void drop_model(csc_server_t *server) {
   server->source = CSC_FRAME_SOURCE_NONE;
 }
 
+static csc_job_t job_of(const csc_server_t *server, const csc_hook_t *hook) {
+  csc_job_t job = {
+      .model = &server->model,
+      .arena = server->arena,
+      .arena_bytes = server->arena_bytes,
+      .length = server->length,
+      .backend = &server->board.backend,
+      .hook = hook,
+      .entry = server->entry,
+      .position = server->position,
+  };
+  return job;
+}
+
+// The arena of the coming run: the chip's SRAM where its plan or the arena fits, else the work
+// memory.
+static void choose_arena(csc_server_t *server) {
+  const csc_board_t *board = &server->board;
+  server->arena = board->sram;
+  server->arena_bytes = board->sram_bytes;
+  const csc_job_t job = job_of(server, NULL);
+  if (board->sram && csc_plan_state(&job) == CSC_PLAN_USED) return;
+  if (board->sram && csc_arena_bytes(&server->model) <= board->sram_bytes) return;
+  server->arena = server->work;
+  server->arena_bytes = csc_arena_bytes(&server->model);
+}
+
+static csc_outcome_t reset_states(csc_server_t *server) {
+  const csc_job_t job = job_of(server, NULL);
+  csc_error_t error = {0};
+  server->state = CSC_FRAME_STATE_READY;
+  return csc_reset(&job, &error) ? runtime_error(&error) : good(0);
+}
+
 // The model has been checked; `work` has room for arena and records.
 static csc_outcome_t use_model(csc_server_t *server, csc_frame_source_t source, uint8_t *work) {
   const csc_board_t *board = &server->board;
@@ -121,7 +167,11 @@ static csc_outcome_t use_model(csc_server_t *server, csc_frame_source_t source, 
   if (board->give_store) board->give_store(board->ctx, work, (uint32_t)room);
   server->state = CSC_FRAME_STATE_READY;
   server->source = source;
-  return on_describe(server, 0);
+  server->length = server->entry = server->position = 0;
+  choose_arena(server);
+  // With states, no run by plan is possible, so this is the arena of all runs.
+  csc_outcome_t outcome = reset_states(server);
+  return outcome.status ? outcome : on_describe(server, 0);
 }
 
 static csc_outcome_t on_use_embedded(csc_server_t *server, uint32_t data_bytes) {
@@ -197,36 +247,13 @@ static csc_outcome_t on_read_model(csc_server_t *server, uint32_t data_bytes) {
   return send_record(server, blob + request.offset, request.count);
 }
 
-static csc_job_t job_of(const csc_server_t *server, const csc_hook_t *hook) {
-  csc_job_t job = {
-      .model = &server->model,
-      .arena = server->arena,
-      .arena_bytes = server->arena_bytes,
-      .length = server->length,
-      .backend = &server->board.backend,
-      .hook = hook,
-  };
-  return job;
-}
-
-// The arena of the coming run: the chip's SRAM where its plan or the arena fits, else the work
-// memory.
-static void choose_arena(csc_server_t *server) {
-  const csc_board_t *board = &server->board;
-  server->arena = board->sram;
-  server->arena_bytes = board->sram_bytes;
-  const csc_job_t job = job_of(server, NULL);
-  if (board->sram && csc_plan_state(&job) == CSC_PLAN_USED) return;
-  if (board->sram && csc_arena_bytes(&server->model) <= board->sram_bytes) return;
-  server->arena = server->work;
-  server->arena_bytes = csc_arena_bytes(&server->model);
-}
-
 static csc_outcome_t on_start(csc_server_t *server, uint32_t data_bytes) {
   (void)data_bytes;
   csc_frame_start_t request;
   memcpy(&request, server->request.body, sizeof request);
   server->length = request.length;
+  server->entry = request.entry;
+  server->position = request.position;
   server->state = CSC_FRAME_STATE_READY;
   choose_arena(server);
   const csc_job_t job = job_of(server, NULL);
@@ -307,6 +334,116 @@ static csc_outcome_t on_run(csc_server_t *server, uint32_t data_bytes) {
   return send_record(server, &ran, sizeof ran);
 }
 
+static csc_outcome_t on_reset_states(csc_server_t *server, uint32_t data_bytes) {
+  (void)data_bytes;
+  return reset_states(server);
+}
+
+// Whether a tensor may be what GENERATE writes tokens to or takes logits from.
+static int takes_tokens(const csc_model_t *model, uint32_t number) {
+  if (number >= model->header->tensor_count) return 0;
+  const csc_blob_tensor_t *tensor = &model->tensors[number];
+  uint32_t wanted = CSC_FLAG_INPUT | CSC_FLAG_DYNAMIC;
+  return (tensor->flags & wanted) == wanted && tensor->rank == 1 &&
+         tensor->dtype == CSC_DTYPE_INT32;
+}
+
+static int has_logits(const csc_model_t *model, uint32_t number) {
+  if (number >= model->header->tensor_count) return 0;
+  const csc_blob_tensor_t *tensor = &model->tensors[number];
+  return tensor->flags == CSC_FLAG_OUTPUT && tensor->rank == 2 && tensor->dims[0] == 1 &&
+         tensor->dtype == CSC_DTYPE_INT16;
+}
+
+static int is_requant(uint32_t packed) {
+  uint32_t shift = packed >> 16;
+  return (packed & 0xFFFFu) <= CSC_MAX_MULTIPLIER && shift >= 1 && shift <= CSC_MAX_SHIFT;
+}
+
+static csc_outcome_t check_generate(const csc_server_t *server,
+                                    const csc_frame_generate_t *request) {
+  const csc_model_t *model = &server->model;
+  uint32_t entries = model->header->entry_count;
+  if (request->entry >= entries) return bad(CSC_FRAME_STATUS_RANGE, entries, request->entry);
+  if (!takes_tokens(model, request->input) ||
+      !csc_entry_has(model, request->entry, request->input)) {
+    return bad(CSC_FRAME_STATUS_RANGE, 0, request->input);
+  }
+  // The logits of a run before this request are those of its entry.
+  uint32_t first = request->token == CSC_FRAME_NO_TOKEN ? server->entry : request->entry;
+  if (!has_logits(model, request->output) ||
+      !csc_entry_has(model, request->entry, request->output) ||
+      !csc_entry_has(model, first, request->output)) {
+    return bad(CSC_FRAME_STATUS_RANGE, 0, request->output);
+  }
+  uint32_t count = model->tensors[request->output].dims[1];
+  if (request->top_k - 1 >= count) return bad(CSC_FRAME_STATUS_RANGE, count, request->top_k);
+  if (!is_requant(request->requant)) return bad(CSC_FRAME_STATUS_RANGE, 0, request->requant);
+  if (request->random && request->count) return good(0);
+  return bad(CSC_FRAME_STATUS_RANGE, 0, 0);
+}
+
+// Runs the entry with a token that has not been run yet.
+static csc_outcome_t run_token(csc_server_t *server, const csc_frame_generate_t *request,
+                               csc_frame_generated_t *made) {
+  const csc_hook_t hook = {server, on_op};
+  server->length = 1;
+  server->entry = request->entry;
+  server->position = made->position;
+  const csc_job_t job = job_of(server, &hook);
+  csc_error_t error = {0};
+  server->state = CSC_FRAME_STATE_READY;
+  if (csc_start(&job, &error)) return runtime_error(&error);
+  memcpy(csc_tensor_data(&server->model, server->arena, request->input), &made->token,
+         sizeof made->token);
+  if (csc_run(&job, &error)) return runtime_error(&error);
+  server->state = CSC_FRAME_STATE_DONE;
+  made->position += 1;
+  return good(0);
+}
+
+static void choose(const csc_server_t *server, const csc_frame_generate_t *request,
+                   csc_frame_generated_t *made) {
+  const int16_t *logits = csc_tensor_data(&server->model, server->arena, request->output);
+  uint32_t count = server->model.tensors[request->output].dims[1];
+  csc_choice_t choice = {request->top_k, (int32_t)request->requant, made->random};
+  made->token = choice.top_k == 1 ? csc_argmax(logits, count) : csc_sample(logits, count, &choice);
+  made->random = choice.random;
+}
+
+// Whether the token made is the last one: the ids to stop behind follow the record of the request.
+static int is_last(const csc_server_t *server, const csc_frame_generated_t *made,
+                   uint32_t stop_bytes) {
+  const uint8_t *stops = server->request.body + sizeof(csc_frame_generate_t);
+  for (uint32_t i = 0; i < stop_bytes; i += (uint32_t)sizeof made->token) {
+    uint32_t stop;
+    memcpy(&stop, stops + i, sizeof stop);
+    if (stop == made->token) return 1;
+  }
+  return made->left == 1 || made->position >= server->model.header->context;
+}
+
+static csc_outcome_t on_generate(csc_server_t *server, uint32_t data_bytes) {
+  csc_frame_generate_t request;
+  memcpy(&request, server->request.body, sizeof request);
+  uint32_t rest = data_bytes % (uint32_t)sizeof request.token;
+  if (rest)
+    return bad(CSC_FRAME_STATUS_BODY, sizeof request + data_bytes - rest,
+               sizeof request + data_bytes);
+  csc_outcome_t outcome = check_generate(server, &request);
+  if (outcome.status) return outcome;
+  csc_frame_generated_t made = {request.token, request.position, request.random, request.count};
+  for (;;) {
+    if (made.token != CSC_FRAME_NO_TOKEN) outcome = run_token(server, &request, &made);
+    if (outcome.status) return outcome;
+    choose(server, &request, &made);
+    made.left = is_last(server, &made, data_bytes) ? 0 : made.left - 1;
+    outcome = send_record(server, &made, sizeof made);
+    if (!made.left) return outcome;
+    send(server, outcome);
+  }
+}
+
 static csc_outcome_t on_get_output(csc_server_t *server, uint32_t data_bytes) {
   (void)data_bytes;
   csc_outcome_t outcome;
@@ -339,26 +476,35 @@ static csc_outcome_t on_reset(csc_server_t *server, uint32_t data_bytes) {
   return good(0);
 }
 
+#define SIZE(record) sizeof(csc_frame_##record##_t), sizeof(csc_frame_##record##_t)
+
 // By message; entry 0 is no message.
 static const csc_request_t requests[] = {
-    [CSC_FRAME_MESSAGE_IDENTIFY] = {0, 0, ANY, on_identify},
-    [CSC_FRAME_MESSAGE_DESCRIBE] = {0, 0, ANY, on_describe},
-    [CSC_FRAME_MESSAGE_USE_EMBEDDED] = {0, 0, ANY, on_use_embedded},
-    [CSC_FRAME_MESSAGE_LOAD_BEGIN] = {sizeof(csc_frame_load_begin_t), 0, ANY, on_load_begin},
-    [CSC_FRAME_MESSAGE_LOAD_DATA] = {sizeof(csc_frame_load_data_t), 1, STATE(RECEIVING),
-                                     on_load_data},
-    [CSC_FRAME_MESSAGE_LOAD_END] = {0, 0, STATE(RECEIVING), on_load_end},
-    [CSC_FRAME_MESSAGE_READ_MODEL] = {sizeof(csc_frame_read_t), 0, LOADED, on_read_model},
-    [CSC_FRAME_MESSAGE_START] = {sizeof(csc_frame_start_t), 0, LOADED, on_start},
-    [CSC_FRAME_MESSAGE_SET_INPUT] = {sizeof(csc_frame_set_input_t), 1, STATE(STARTED),
-                                     on_set_input},
-    [CSC_FRAME_MESSAGE_RUN] = {0, 0, STATE(STARTED), on_run},
-    [CSC_FRAME_MESSAGE_GET_OUTPUT] = {sizeof(csc_frame_get_output_t), 0, STATE(DONE),
-                                      on_get_output},
-    [CSC_FRAME_MESSAGE_GET_CLOCKS] = {sizeof(csc_frame_get_clocks_t), 0, STATE(DONE),
-                                      on_get_clocks},
-    [CSC_FRAME_MESSAGE_RESET] = {0, 0, ANY, on_reset},
+    [CSC_FRAME_MESSAGE_IDENTIFY] = {0, 0, NO_DATA, ANY, on_identify},
+    [CSC_FRAME_MESSAGE_DESCRIBE] = {0, 0, NO_DATA, ANY, on_describe},
+    [CSC_FRAME_MESSAGE_USE_EMBEDDED] = {0, 0, NO_DATA, ANY, on_use_embedded},
+    [CSC_FRAME_MESSAGE_LOAD_BEGIN] = {SIZE(load_begin), NO_DATA, ANY, on_load_begin},
+    [CSC_FRAME_MESSAGE_LOAD_DATA] = {SIZE(load_data), SOME_DATA, STATE(RECEIVING), on_load_data},
+    [CSC_FRAME_MESSAGE_LOAD_END] = {0, 0, NO_DATA, STATE(RECEIVING), on_load_end},
+    [CSC_FRAME_MESSAGE_READ_MODEL] = {SIZE(read), NO_DATA, LOADED, on_read_model},
+    [CSC_FRAME_MESSAGE_START] = {4, sizeof(csc_frame_start_t), NO_DATA, LOADED, on_start},
+    [CSC_FRAME_MESSAGE_SET_INPUT] = {SIZE(set_input), SOME_DATA, STATE(STARTED), on_set_input},
+    [CSC_FRAME_MESSAGE_RUN] = {0, 0, NO_DATA, STATE(STARTED), on_run},
+    [CSC_FRAME_MESSAGE_GET_OUTPUT] = {SIZE(get_output), NO_DATA, STATE(DONE), on_get_output},
+    [CSC_FRAME_MESSAGE_GET_CLOCKS] = {SIZE(get_clocks), NO_DATA, STATE(DONE), on_get_clocks},
+    [CSC_FRAME_MESSAGE_RESET] = {0, 0, NO_DATA, ANY, on_reset},
+    [CSC_FRAME_MESSAGE_RESET_STATES] = {0, 0, NO_DATA, LOADED, on_reset_states},
+    [CSC_FRAME_MESSAGE_GENERATE] = {SIZE(generate), ANY_DATA, STATE(DONE), on_generate},
 };
+
+// Whether a body has a size the request allows; says it in *outcome if not.
+static int is_body(const csc_request_t *request, uint32_t bytes, csc_outcome_t *outcome) {
+  uint32_t most = request->data == NO_DATA ? request->fixed : CSC_FRAME_BODY_MAX;
+  uint32_t least = request->least + (request->data == SOME_DATA ? 1u : 0u);
+  if (bytes >= least && bytes <= most) return 1;
+  *outcome = bad(CSC_FRAME_STATUS_BODY, bytes < least ? least : most, bytes);
+  return 0;
+}
 
 static csc_outcome_t answer_request(csc_server_t *server, uint32_t body_bytes) {
   uint32_t message = server->request.head.message;
@@ -367,23 +513,14 @@ static csc_outcome_t answer_request(csc_server_t *server, uint32_t body_bytes) {
     return bad(CSC_FRAME_STATUS_MESSAGE, 0, message);
   }
   const csc_request_t *request = &requests[message];
-  int fits = request->data ? body_bytes > request->fixed : body_bytes == request->fixed;
-  if (!fits) {
-    return bad(CSC_FRAME_STATUS_BODY, (uint64_t)request->fixed + request->data, body_bytes);
-  }
+  csc_outcome_t outcome;
+  if (!is_body(request, body_bytes, &outcome)) return outcome;
   if (!(request->states & 1u << server->state)) {
     return bad(CSC_FRAME_STATUS_ORDER, 0, (uint64_t)server->state);
   }
-  return request->answer(server, body_bytes - request->fixed);
-}
-
-static void send(csc_server_t *server, csc_outcome_t outcome) {
-  server->answer.head.status = (uint8_t)outcome.status;
-  if (outcome.status) {
-    outcome.bytes = sizeof outcome.error;
-    memcpy(server->answer.body, &outcome.error, sizeof outcome.error);
-  }
-  csc_frame_send(&server->board, &server->answer, outcome.bytes);
+  if (body_bytes >= request->fixed) return request->answer(server, body_bytes - request->fixed);
+  memset(server->request.body + body_bytes, 0, request->fixed - body_bytes);
+  return request->answer(server, 0);
 }
 
 // Head of an answer that belongs to no request.

@@ -25,6 +25,8 @@ typedef struct {
   uint8_t *arena;                  // STARTED and later: the one in use
   size_t arena_bytes;
   uint32_t length;
+  uint32_t entry;
+  uint32_t position;
   csc_counters_t before;
 
   uint8_t *room;  // RECEIVING: where the blob goes

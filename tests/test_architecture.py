@@ -21,6 +21,7 @@ C_ARROWS = {
     "cruntime/gen": {"csc_constants.h"},
     "cruntime/kernels": {"csc_constants.h", "csc_tables.h"} | MEMORY,
     "cruntime/src": {"csc.h", "csc_crc.h", "csc_crc_table.h"} | MEMORY,
+    "cruntime/src/choose.c": {"csc.h", "fixed.h"},
     "cruntime/backend": {"csc.h", "kernels.h", "fixed.h"} | MEMORY,
     "cruntime/backend/cs1.h": {"cs1_driver.h"},
     "cruntime/backend/cs2.h": {"cs1_driver.h", "cs2_driver.h"},

@@ -1,5 +1,6 @@
 // ops.c: every op of SPEC.md, section 3, from operands to kernels.
 
+#include "csc_memory.h"
 #include "kernel_table.h"
 #include "operand.h"
 
@@ -31,6 +32,7 @@ static csc_status_t run_embed(const csc_call_t *call, csc_error_t *error) {
   csc_view_t position = csc_operand(call, CSC_EMBED_OPERAND_POSITION);
   csc_view_t type = csc_operand(call, CSC_EMBED_OPERAND_TYPE);
   csc_view_t out = csc_operand(call, CSC_EMBED_OPERAND_OUT);
+  size_t first = call->op->param[CSC_EMBED_PARAM_POSITIONS] ? call->position : 0;
   for (uint32_t t = 0; t < out.rows; t++) {
     int32_t id = ((const int32_t *)ids.data)[t];
     int32_t kind = types.data ? ((const int32_t *)types.data)[t] : 0;
@@ -42,7 +44,7 @@ static csc_status_t run_embed(const csc_call_t *call, csc_error_t *error) {
         .word = (const int8_t *)word.data + (size_t)id * word.stride,
         .word_multiplier = ((const int16_t *)multiplier.data)[id],
         .shift = (uint32_t)call->op->param[CSC_EMBED_PARAM_SHIFT],
-        .position = (const int16_t *)position.data + t * position.stride,
+        .position = (const int16_t *)position.data + (first + t) * position.stride,
         .type = types.data ? (const int16_t *)type.data + (size_t)kind * type.stride : NULL,
     };
     csc_embed_row(&row, out.columns, (int16_t *)out.data + t * out.stride);
@@ -116,8 +118,11 @@ typedef struct {
   const uint8_t *mask;
   const int32_t *head_requant;
   const int32_t *param;
-  uint32_t depth;    // D
-  size_t keys_room;  // T_max rounded up to 8
+  uint32_t depth;     // D
+  uint32_t keys;      // S
+  uint32_t position;  // of row 0 among the keys
+  int causal;
+  size_t keys_room;  // most rows of k, rounded up to 8
   int32_t *scores;   // [8][keys_room]
   int32_t *context;  // [8][D rounded up to 8]
   uint8_t *e;        // [8][keys_room]
@@ -126,7 +131,8 @@ typedef struct {
 static attention_t attention_operands(const csc_kernel_table_t *kernels, const csc_call_t *call) {
   uint8_t *scratch = csc_operand(call, CSC_ATTENTION_OPERAND_SCRATCH).data;
   uint32_t depth = (uint32_t)call->op->param[CSC_ATTENTION_PARAM_HEAD_DIM];
-  size_t room = (call->model->header->max_length + 7u) & ~7u;
+  const uint32_t k = call->op->operand[CSC_ATTENTION_OPERAND_K];
+  size_t room = (call->model->tensors[k].dims[0] + 7u) & ~7u;
   attention_t attention = {
       .kernels = kernels,
       .q = csc_operand(call, CSC_ATTENTION_OPERAND_Q),
@@ -141,8 +147,18 @@ static attention_t attention_operands(const csc_kernel_table_t *kernels, const c
       .scores = (int32_t *)(void *)scratch,
       .context = (int32_t *)(void *)(scratch + 32 * room),
       .e = scratch + 32 * room + 32 * ((depth + 7u) & ~7u),
+      .causal = call->op->param[CSC_ATTENTION_PARAM_CAUSAL],
   };
+  int in_context = call->op->param[CSC_ATTENTION_PARAM_KEYS] == CSC_KEYS_CONTEXT;
+  attention.position = in_context ? call->position : 0;
+  attention.keys = in_context ? call->position + call->length : attention.k.rows;
   return attention;
+}
+
+// How many keys a row sees, if the mask hides none: those behind them are not there, or later.
+static uint32_t keys_before(const attention_t *attention, uint32_t row) {
+  uint32_t own = attention->position + row;
+  return attention->causal && own < attention->keys ? own + 1 : attention->keys;
 }
 
 static const int8_t *head_columns(const attention_t *attention, csc_view_t tensor, uint32_t param,
@@ -160,7 +176,7 @@ static csc_status_t attend_tile(const attention_t *att, uint32_t head, uint32_t 
   csc_scale_t score_scale = csc_unpack_scale(att->head_requant[2 * head]);
   csc_scale_t context_scale = csc_unpack_scale(att->head_requant[2 * head + 1]);
   csc_out_t out = row_output(att->out);
-  uint32_t keys = att->k.rows;
+  uint32_t keys = keys_before(att, first + rows - 1);  // no row of the tile sees more
   size_t context_stride = (att->depth + 7u) & ~7u;
   uint32_t sums[TILE];
 
@@ -169,8 +185,10 @@ static csc_status_t attend_tile(const attention_t *att, uint32_t head, uint32_t 
                      keys, att->depth, att->scores, att->keys_room);
   if (status) return status;
   for (uint32_t r = 0; r < rows; r++) {
-    sums[r] = csc_softmax_row(att->scores + r * att->keys_room, att->mask, keys, score_scale,
-                              att->e + r * att->keys_room);
+    uint32_t own = keys_before(att, first + r);
+    uint8_t *e = att->e + r * att->keys_room;
+    sums[r] = csc_softmax_row(att->scores + r * att->keys_room, att->mask, own, score_scale, e);
+    memset(e + own, 0, keys - own);
   }
   status = kernels->nn_u8s8(kernels->ctx, att->e, att->keys_room, rows, v, att->v.stride, keys,
                             att->depth, att->context, context_stride);
@@ -226,10 +244,21 @@ static csc_status_t run_pool(const csc_call_t *call) {
       .scale = {(uint32_t)param[CSC_POOL_PARAM_MULTIPLIER], (uint32_t)param[CSC_POOL_PARAM_SHIFT]},
       .zero_point = param[CSC_POOL_PARAM_ZERO_POINT],
   };
-  if (param[CSC_POOL_PARAM_MODE] == CSC_POOL_FIRST) {
-    csc_pool_first(&pool, out.columns, &destination);
-  } else {
-    csc_pool_mean(&pool, out.columns, &destination);
+  switch ((csc_pool_t)param[CSC_POOL_PARAM_MODE]) {
+    case CSC_POOL_FIRST: csc_pool_row(&pool, 0, out.columns, &destination); break;
+    case CSC_POOL_MEAN: csc_pool_mean(&pool, out.columns, &destination); break;
+    case CSC_POOL_LAST: csc_pool_row(&pool, x.rows - 1, out.columns, &destination); break;
+  }
+  return CSC_OK;
+}
+
+static csc_status_t run_append(const csc_call_t *call) {
+  csc_view_t x = csc_operand(call, CSC_APPEND_OPERAND_X);
+  csc_view_t state = csc_operand(call, CSC_APPEND_OPERAND_STATE);
+  const int8_t *from = (const int8_t *)x.data + call->op->param[CSC_APPEND_PARAM_COLUMN];
+  int8_t *to = (int8_t *)state.data + call->position * state.stride;
+  for (uint32_t t = 0; t < x.rows; t++) {
+    memcpy(to + t * state.stride, from + t * x.stride, state.columns);
   }
   return CSC_OK;
 }
@@ -244,6 +273,7 @@ csc_status_t csc_ops_run(void *ctx, const csc_call_t *call, csc_error_t *error) 
     case CSC_OP_ATTENTION: status = run_attention(kernels, call); break;
     case CSC_OP_ADD: return run_add(call);
     case CSC_OP_POOL: return run_pool(call);
+    case CSC_OP_APPEND: return run_append(call);
   }
   return status ? fail(call, error, status) : CSC_OK;
 }

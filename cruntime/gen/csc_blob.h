@@ -155,7 +155,7 @@ _Static_assert(sizeof(csc_blob_entry_t) == 64, "entry");
 
 // POOL: operands
 #define CSC_POOL_OPERAND_X 0  // int8 or int16 [T][C]
-#define CSC_POOL_OPERAND_MASK 1  // uint8 [T] or NONE: row t counts where mask[t] is not 0; NONE for FIRST
+#define CSC_POOL_OPERAND_MASK 1  // uint8 [T] or NONE: row t counts where mask[t] is not 0; NONE for FIRST and LAST
 #define CSC_POOL_OPERAND_OUT 2  // int8 or int16 [1][C]
 
 // POOL: params

@@ -13,6 +13,12 @@
 //   memcpy(csc_tensor_data(&model, arena, input), ids, tokens * sizeof(int32_t));
 //   csc_run(&job, &error);                                 // runs all ops
 //
+// A model with entries has a position and states, which stay in the arena from run to run:
+//   job.entry = csc_entry(&model, "prefill");
+//   csc_reset(&job, &error);                               // fills the states; job.position is 0
+//   csc_start(&job, &error); ... csc_run(&job, &error);
+//   job.position += job.length;                            // the caller keeps the position
+//
 // A csc_model_t may be shared by any number of threads; each needs an arena of its own.
 
 #ifndef CSC_H
@@ -53,6 +59,9 @@ typedef enum {
   CSC_ERR_CHIP_EARLY,    // index: op, or CSC_NONE; a run ended before its results were there
   CSC_ERR_CHIP_COMMAND,  // index: op; item: command; need: cause (csc_cs2_cause_t); have: its info
   CSC_ERR_PLAN,          // item: byte offset of the bad field in the plan's record
+  CSC_ERR_ENTRY,         // index: entry; item: byte offset of the bad field in its record
+  CSC_ERR_NO_ENTRY,      // need: number of entries; have: number of the entry given
+  CSC_ERR_POSITION,      // need: positions of the context; have: position and length together
 } csc_status_t;
 
 // What went wrong and where; fields a status does not name are 0. Filled only on failure.
@@ -73,6 +82,7 @@ typedef struct {
   const char *metadata;              // JSON, [metadata_bytes], padded with zero bytes
   const uint8_t *weights;            // start of the WEIGHTS section, [weights_bytes]
   const csc_blob_plan_t *plan;       // commands for one chip, which follow it; null without
+  const csc_blob_entry_t *entries;   // [header->entry_count]; null without
   uint32_t metadata_bytes;
   uint32_t weights_bytes;
 } csc_model_t;
@@ -82,8 +92,9 @@ typedef struct {
   const csc_model_t *model;
   const csc_blob_op_t *op;
   uint8_t *arena;
-  uint32_t index;   // number of the op
-  uint32_t length;  // T of this run
+  uint32_t index;     // number of the op
+  uint32_t length;    // T of this run
+  uint32_t position;  // P of this run
 } csc_call_t;
 
 // Whether a run follows the blob's plan, and if not, why: then it walks the ops.
@@ -124,10 +135,18 @@ struct csc_job {
   const csc_model_t *model;
   uint8_t *arena;                // aligned to CSC_ALIGN
   size_t arena_bytes;            // >= csc_arena_bytes(model); a run by plan has enough with SRAM
-  uint32_t length;               // T: 1 .. max_length
+  uint32_t length;               // T: 1 .. max_length of the entry
   const csc_backend_t *backend;  // for example csc_portable_backend()
   const csc_hook_t *hook;
+  uint32_t entry;     // number of the entry to run; 0 without entries
+  uint32_t position;  // P: tokens before this run; 0 without entries
 };
+
+// Numbers of ops, from `first` to the one before `end`.
+typedef struct {
+  uint32_t first;
+  uint32_t end;
+} csc_ops_t;
 
 // Checks the blob (SPEC.md, section 4) and fills *model. `blob` must be aligned to CSC_ALIGN.
 // Cost: one pass over all bytes. On failure *model is not usable.
@@ -143,15 +162,43 @@ const char *csc_name(const csc_model_t *model, uint32_t offset);
 // Address of an arena tensor: inputs may be written after csc_start, outputs read after csc_run.
 void *csc_tensor_data(const csc_model_t *model, uint8_t *arena, uint32_t tensor);
 
+// Number of the entry of a name; CSC_NONE where the model has none of this name.
+uint32_t csc_entry(const csc_model_t *model, const char *name);
+
+// The ops of an entry; all ops without entries.
+csc_ops_t csc_entry_ops(const csc_model_t *model, uint32_t entry);
+
+// Whether an input or output belongs to an entry; without entries each does.
+int csc_entry_has(const csc_model_t *model, uint32_t entry, uint32_t tensor);
+
 // Whether csc_run will follow the blob's plan, for a job with all its members.
 csc_plan_state_t csc_plan_state(const csc_job_t *job);
 
-// Checks arena and length and fills optional inputs with their default values.
+// Fills the states of the model with their default values. Call it before the first run and where
+// a sequence begins; the next job has position 0.
+CSC_MUST_CHECK csc_status_t csc_reset(const csc_job_t *job, csc_error_t *error);
+
+// Checks arena, entry, length and position, and fills the entry's optional inputs with their
+// default values.
 CSC_MUST_CHECK csc_status_t csc_start(const csc_job_t *job, csc_error_t *error);
 
-// Runs all ops, or the blob's plan where csc_plan_state says so. Call csc_start and write the
-// inputs first; one csc_start serves one csc_run, since inputs may be overwritten by the run.
+// Runs all ops of the entry, or the blob's plan where csc_plan_state says so. Call csc_start and
+// write the inputs first; one csc_start serves one csc_run, since inputs may be overwritten by the
+// run.
 CSC_MUST_CHECK csc_status_t csc_run(const csc_job_t *job, csc_error_t *error);
+
+// How a token is drawn from logits (SPEC.md, section 3.8).
+typedef struct {
+  uint32_t top_k;   // 1 .. number of logits
+  int32_t requant;  // 32 * scale of the logits / temperature: multiplier + 65536 * shift
+  uint32_t random;  // state of the generator, not 0; csc_sample moves it on
+} csc_choice_t;
+
+// The smallest index with the largest logit; count is at least 1.
+uint32_t csc_argmax(const int16_t *logits, uint32_t count);
+
+// Draws one of the top_k largest logits; count is 1 to CSC_MAX_N.
+uint32_t csc_sample(const int16_t *logits, uint32_t count, csc_choice_t *choice);
 
 // The reference backend: portable C on the CPU. Needs no set-up.
 csc_backend_t csc_portable_backend(void);

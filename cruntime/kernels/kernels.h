@@ -125,7 +125,7 @@ typedef struct {
   csc_scale_t scale;
   int32_t zero_point;
 } csc_pooling_t;
-void csc_pool_first(const csc_pooling_t *pool, size_t columns, const csc_out_t *out);
+void csc_pool_row(const csc_pooling_t *pool, uint32_t row, size_t columns, const csc_out_t *out);
 void csc_pool_mean(const csc_pooling_t *pool, size_t columns, const csc_out_t *out);
 
 #endif

@@ -22,9 +22,10 @@ static void store(const csc_pooling_t *pool, csc_line_t line, size_t column, int
   csc_store(line, column, csc_requant(mean8, pool->scale, low, high) + pool->zero_point);
 }
 
-void csc_pool_first(const csc_pooling_t *pool, size_t columns, const csc_out_t *out) {
+void csc_pool_row(const csc_pooling_t *pool, uint32_t row, size_t columns, const csc_out_t *out) {
   csc_line_t line = csc_line(out, 0);
-  for (size_t c = 0; c < columns; c++) store(pool, line, c, element(pool, c) * 256);
+  size_t first = row * pool->stride;
+  for (size_t c = 0; c < columns; c++) store(pool, line, c, element(pool, first + c) * 256);
 }
 
 // |x - zero_point_in| <= 2^16 and rows <= 2^13, so the sum is at most 2^29.

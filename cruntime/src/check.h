@@ -1,5 +1,5 @@
 // check.h: the parts of the loader. Each checks what its name says and trusts what was checked
-// before it, in this order: header and sections (load.c), tensors, ops, data flow.
+// before it, in this order: header and sections (load.c), entries, tensors, ops, data flow, plan.
 
 #ifndef CSC_CHECK_H
 #define CSC_CHECK_H
@@ -32,6 +32,9 @@ csc_status_t csc_fail(csc_error_t *error, csc_status_t status, uint32_t index, u
 // Bytes of one element.
 uint32_t csc_dtype_bytes(uint32_t dtype);
 
+// The records of the model's entries, if it has any.
+CSC_MUST_CHECK csc_status_t csc_check_entries(const csc_model_t *model, uint32_t strings_bytes,
+                                              csc_error_t *error);
 CSC_MUST_CHECK csc_status_t csc_check_tensors(const csc_model_t *model, uint32_t strings_bytes,
                                               uint32_t weights_bytes, csc_error_t *error);
 CSC_MUST_CHECK csc_status_t csc_check_ops(const csc_model_t *model, uint32_t strings_bytes,

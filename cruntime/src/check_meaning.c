@@ -46,6 +46,15 @@ static int is_zero_point(int32_t value) {
   return in_range(value, -CSC_MAX_ZERO_POINT, CSC_MAX_ZERO_POINT);
 }
 
+// A parameter that is 0 or 1.
+static int is_switch(checker_t c, uint32_t param) { return in_range(c.op->param[param], 0, 1); }
+
+// A state with a row for every position.
+static int is_context(checker_t c, uint32_t operand) {
+  int is_state = (tensor_of(c, operand)->flags & CSC_FLAG_STATE) != 0;
+  return is_state && dim(c, operand, 0) == c.model->header->context;
+}
+
 static const void *weights_of(checker_t c, uint32_t operand) {
   return c.model->weights + tensor_of(c, operand)->offset;
 }
@@ -68,12 +77,17 @@ static uint32_t embed_operands(checker_t c) {
   if (dim(c, WORD, 1) != columns) return WORD;
   if (dim(c, MULTIPLIER, 0) != dim(c, WORD, 0)) return MULTIPLIER;
   if (dim(c, POSITION, 1) != columns) return POSITION;
-  if (dim(c, POSITION, 0) < c.model->header->max_length) return POSITION;
+  const csc_blob_header_t *header = c.model->header;
+  int from_context = c.op->param[CSC_EMBED_PARAM_POSITIONS] != 0;
+  if (dim(c, POSITION, 0) < (from_context ? header->context : header->max_length)) return POSITION;
   return is_dynamic(c, OUT) ? OK : OUT;
 }
 
 static uint32_t embed_params(checker_t c) {
-  return in_range(c.op->param[CSC_EMBED_PARAM_SHIFT], 1, 31) ? OK : CSC_EMBED_PARAM_SHIFT;
+  if (!in_range(c.op->param[CSC_EMBED_PARAM_SHIFT], 1, 31)) return CSC_EMBED_PARAM_SHIFT;
+  int32_t highest = c.model->entries ? 1 : 0;
+  int good = in_range(c.op->param[CSC_EMBED_PARAM_POSITIONS], 0, highest);
+  return good ? OK : CSC_EMBED_PARAM_POSITIONS;
 }
 
 static uint32_t embed_weights(checker_t c) {
@@ -205,8 +219,25 @@ static uint32_t attention_params(checker_t c) {
   for (uint32_t i = CSC_ATTENTION_PARAM_Q_COLUMN; i <= CSC_ATTENTION_PARAM_V_COLUMN; i++) {
     if (!in_range(param[i], 0, CSC_MAX_WIDTH)) return i;
   }
-  int good = is_zero_point(param[CSC_ATTENTION_PARAM_ZERO_POINT]);
-  return good ? OK : CSC_ATTENTION_PARAM_ZERO_POINT;
+  if (!is_zero_point(param[CSC_ATTENTION_PARAM_ZERO_POINT])) return CSC_ATTENTION_PARAM_ZERO_POINT;
+  int32_t highest = c.model->entries ? CSC_KEYS_CONTEXT : CSC_KEYS_ROWS;
+  if (!in_range(param[CSC_ATTENTION_PARAM_KEYS], CSC_KEYS_ROWS, highest)) {
+    return CSC_ATTENTION_PARAM_KEYS;
+  }
+  return is_switch(c, CSC_ATTENTION_PARAM_CAUSAL) ? OK : CSC_ATTENTION_PARAM_CAUSAL;
+}
+
+// Which tensors hold the keys: k and v have the same rows, those of the context or any others.
+static uint32_t attention_keys(checker_t c) {
+  enum { Q, K, V, MASK };
+  if (!is_dynamic(c, Q)) return Q;
+  if (dim(c, K, 0) > CSC_MAX_LENGTH) return K;
+  if (!same_rows(c, K, V)) return V;
+  int in_context = c.op->param[CSC_ATTENTION_PARAM_KEYS] == CSC_KEYS_CONTEXT;
+  if (in_context && !is_context(c, K)) return K;
+  if (in_context && !is_context(c, V)) return V;
+  if (!tensor_of(c, MASK)) return OK;
+  return is_dynamic(c, K) && is_dynamic(c, MASK) ? OK : MASK;
 }
 
 static uint32_t attention_operands(checker_t c) {
@@ -215,12 +246,13 @@ static uint32_t attention_operands(checker_t c) {
   uint32_t depth = (uint32_t)c.op->param[CSC_ATTENTION_PARAM_HEAD_DIM];
   for (uint32_t i = Q; i <= V; i++) {
     uint32_t first = (uint32_t)c.op->param[CSC_ATTENTION_PARAM_Q_COLUMN + i];
-    if (!is_dynamic(c, i) || dim(c, i, 1) < first + heads * depth) return i;
+    if (dim(c, i, 1) < first + heads * depth) return i;
   }
-  if (tensor_of(c, MASK) && !is_dynamic(c, MASK)) return MASK;
+  uint32_t bad = attention_keys(c);
+  if (bad != OK) return bad;
   if (!is_pairs(c, HEAD_REQUANT, heads)) return HEAD_REQUANT;
   if (!is_dynamic(c, OUT) || dim(c, OUT, 1) != heads * depth) return OUT;
-  uint32_t room = 40 * UP8(c.model->header->max_length) + 32 * UP8(depth);
+  uint32_t room = 40 * UP8(dim(c, K, 0)) + 32 * UP8(depth);
   return dim(c, SCRATCH, 0) == room && !is_dynamic(c, SCRATCH) ? OK : SCRATCH;
 }
 
@@ -253,15 +285,15 @@ static uint32_t add_params(checker_t c) {
 static uint32_t pool_operands(checker_t c) {
   enum { X, MASK, OUT };
   if (!is_dynamic(c, X)) return X;
-  int first = c.op->param[CSC_POOL_PARAM_MODE] == CSC_POOL_FIRST;
-  if (tensor_of(c, MASK) && (first || !is_dynamic(c, MASK))) return MASK;
+  int mean = c.op->param[CSC_POOL_PARAM_MODE] == CSC_POOL_MEAN;
+  if (tensor_of(c, MASK) && (!mean || !is_dynamic(c, MASK))) return MASK;
   int one_row = dim(c, OUT, 0) == 1 && !is_dynamic(c, OUT);
   return one_row && dim(c, OUT, 1) == dim(c, X, 1) ? OK : OUT;
 }
 
 static uint32_t pool_params(checker_t c) {
   const int32_t *param = c.op->param;
-  if (!in_range(param[CSC_POOL_PARAM_MODE], CSC_POOL_FIRST, CSC_POOL_MEAN)) {
+  if (!in_range(param[CSC_POOL_PARAM_MODE], CSC_POOL_FIRST, CSC_POOL_LAST)) {
     return CSC_POOL_PARAM_MODE;
   }
   if (!in_range(param[CSC_POOL_PARAM_MULTIPLIER], 0, CSC_MAX_MULTIPLIER)) {
@@ -270,6 +302,21 @@ static uint32_t pool_params(checker_t c) {
   if (!in_range(param[CSC_POOL_PARAM_SHIFT], 1, CSC_MAX_SHIFT)) return CSC_POOL_PARAM_SHIFT;
   if (!is_zero_point(param[CSC_POOL_PARAM_ZERO_POINT_IN])) return CSC_POOL_PARAM_ZERO_POINT_IN;
   return is_zero_point(param[CSC_POOL_PARAM_ZERO_POINT]) ? OK : CSC_POOL_PARAM_ZERO_POINT;
+}
+
+// APPEND
+
+static uint32_t append_operands(checker_t c) {
+  enum { X, STATE };
+  if (!is_dynamic(c, X)) return X;
+  if (!c.model->entries || !is_context(c, STATE)) return STATE;
+  uint32_t column = (uint32_t)c.op->param[CSC_APPEND_PARAM_COLUMN];
+  return dim(c, X, 1) >= column + dim(c, STATE, 1) ? OK : X;
+}
+
+static uint32_t append_params(checker_t c) {
+  int good = in_range(c.op->param[CSC_APPEND_PARAM_COLUMN], 0, CSC_MAX_WIDTH);
+  return good ? OK : CSC_APPEND_PARAM_COLUMN;
 }
 
 static uint32_t nothing(checker_t c) {
@@ -291,6 +338,7 @@ csc_status_t csc_check_op_meaning(const csc_model_t *model, uint32_t index, csc_
       [CSC_OP_ATTENTION] = {attention_params, attention_operands, attention_weights},
       [CSC_OP_ADD] = {add_params, add_operands, nothing},
       [CSC_OP_POOL] = {pool_params, pool_operands, nothing},
+      [CSC_OP_APPEND] = {append_params, append_operands, nothing},
   };
   checker_t c = {model, &model->ops[index]};
   const meaning_t *meaning = &meanings[c.op->kind];

@@ -30,15 +30,23 @@ static const csc_operand_rule_t attention[] = {
     READ(I8, 2),   READ(I8, 2),        READ(I8, 2), READ_OR_NONE(U8, 1),
     CONST(I32, 2), WRITE(I8 | I16, 2), WRITE(U8, 1)};
 static const csc_operand_rule_t add[] = {READ(I16, 2), READ(I16, 2), WRITE(I16, 2)};
+static const csc_operand_rule_t append[] = {READ(I8, 2), WRITE(I8, 2)};
 static const csc_operand_rule_t pool[] = {READ(I8 | I16, 2), READ_OR_NONE(U8, 1),
                                           WRITE(I8 | I16, 2)};
 
 #define RULE(operands, params) {operands, sizeof operands / sizeof *operands, params}
 
 csc_op_rule_t csc_op_rule(uint32_t kind) {
-  static const csc_op_rule_t rules[] = {{NULL, 0, 0},  RULE(embed, 1),     RULE(layernorm, 6),
-                                        RULE(gemm, 3), RULE(attention, 6), RULE(add, 3),
-                                        RULE(pool, 5)};
+  static const csc_op_rule_t rules[] = {
+      {NULL, 0, 0},
+      [CSC_OP_EMBED] = RULE(embed, 2),
+      [CSC_OP_LAYERNORM] = RULE(layernorm, 6),
+      [CSC_OP_GEMM] = RULE(gemm, 3),
+      [CSC_OP_ATTENTION] = RULE(attention, 8),
+      [CSC_OP_ADD] = RULE(add, 3),
+      [CSC_OP_POOL] = RULE(pool, 5),
+      [CSC_OP_APPEND] = RULE(append, 1),
+  };
   return rules[kind < sizeof rules / sizeof *rules ? kind : 0];
 }
 

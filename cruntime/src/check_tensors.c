@@ -5,7 +5,8 @@
 #define FIELD(name) ((uint32_t)offsetof(csc_blob_tensor_t, name))
 #define OK 0xFFFFFFFFu  // no bad field
 
-#define KNOWN_FLAGS (CSC_FLAG_DYNAMIC | CSC_FLAG_INPUT | CSC_FLAG_OUTPUT | CSC_FLAG_OPTIONAL)
+#define KNOWN_FLAGS \
+  (CSC_FLAG_DYNAMIC | CSC_FLAG_INPUT | CSC_FLAG_OUTPUT | CSC_FLAG_OPTIONAL | CSC_FLAG_STATE)
 
 uint32_t csc_dtype_bytes(uint32_t dtype) {
   if (dtype == CSC_DTYPE_INT32) return 4;
@@ -45,12 +46,37 @@ static uint32_t bad_size(const csc_blob_tensor_t *tensor) {
   return tensor->offset % CSC_ALIGN ? FIELD(offset) : OK;
 }
 
+static int fits_dtype(uint32_t dtype, int32_t value) {
+  switch (dtype) {
+    case CSC_DTYPE_INT8: return value >= INT8_MIN && value <= INT8_MAX;
+    case CSC_DTYPE_UINT8: return value >= 0 && value <= UINT8_MAX;
+    case CSC_DTYPE_INT16: return value >= INT16_MIN && value <= INT16_MAX;
+    default: return 1;
+  }
+}
+
 static uint32_t bad_default(const csc_blob_tensor_t *tensor) {
+  int has_default = (tensor->flags & (CSC_FLAG_OPTIONAL | CSC_FLAG_STATE)) != 0;
   int32_t value = tensor->default_value;
-  if (!(tensor->flags & CSC_FLAG_OPTIONAL)) return value ? FIELD(default_value) : OK;
-  if (!(tensor->flags & CSC_FLAG_INPUT)) return FIELD(flags);
-  int fits = tensor->dtype == CSC_DTYPE_INT32 || (value >= 0 && value <= 255);
-  return fits ? OK : FIELD(default_value);
+  int good = has_default ? fits_dtype(tensor->dtype, value) : value == 0;
+  return good ? OK : FIELD(default_value);
+}
+
+static uint32_t bad_flags(const csc_model_t *model, uint32_t flags) {
+  int input = (flags & CSC_FLAG_INPUT) != 0;
+  if (flags & CSC_FLAG_OPTIONAL && !input) return FIELD(flags);
+  if (input && flags & CSC_FLAG_OUTPUT) return FIELD(flags);
+  int state = (flags & CSC_FLAG_STATE) != 0;
+  if (state && (flags != CSC_FLAG_STATE || !model->entries)) return FIELD(flags);
+  return OK;
+}
+
+// An input of a model without entries.
+static uint32_t bad_plain_input(const csc_blob_tensor_t *tensor) {
+  if (!(tensor->flags & CSC_FLAG_DYNAMIC)) return FIELD(flags);
+  if (tensor->rank != 1) return FIELD(rank);
+  int good = tensor->dtype == CSC_DTYPE_INT32 || tensor->dtype == CSC_DTYPE_UINT8;
+  return good ? OK : FIELD(dtype);
 }
 
 static uint32_t bad_arena_tensor(const csc_model_t *model, const csc_blob_tensor_t *tensor) {
@@ -60,11 +86,9 @@ static uint32_t bad_arena_tensor(const csc_model_t *model, const csc_blob_tensor
   if (tensor->flags & CSC_FLAG_DYNAMIC && tensor->dims[0] != model->header->max_length) {
     return FIELD(dims);
   }
-  if (!(tensor->flags & CSC_FLAG_INPUT)) return bad_default(tensor);
-  if (tensor->flags & CSC_FLAG_OUTPUT || !(tensor->flags & CSC_FLAG_DYNAMIC)) return FIELD(flags);
-  if (tensor->rank != 1) return FIELD(rank);
-  int input_dtype = tensor->dtype == CSC_DTYPE_INT32 || tensor->dtype == CSC_DTYPE_UINT8;
-  return input_dtype ? bad_default(tensor) : FIELD(dtype);
+  uint32_t bad = bad_flags(model, tensor->flags);
+  if (bad == OK && tensor->flags & CSC_FLAG_INPUT && !model->entries) bad = bad_plain_input(tensor);
+  return bad == OK ? bad_default(tensor) : bad;
 }
 
 // `end`: where the weights tensor before this one ended; moved on to where this one ends.

@@ -32,6 +32,9 @@ const char *csc_status_name(csc_status_t status) {
     case CSC_ERR_CHIP_EARLY: return "CSC_ERR_CHIP_EARLY";
     case CSC_ERR_CHIP_COMMAND: return "CSC_ERR_CHIP_COMMAND";
     case CSC_ERR_PLAN: return "CSC_ERR_PLAN";
+    case CSC_ERR_ENTRY: return "CSC_ERR_ENTRY";
+    case CSC_ERR_NO_ENTRY: return "CSC_ERR_NO_ENTRY";
+    case CSC_ERR_POSITION: return "CSC_ERR_POSITION";
   }
   return "unknown status";
 }

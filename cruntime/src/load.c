@@ -6,8 +6,10 @@
 #error "a blob is read in place: CSC runs on little-endian machines only"
 #endif
 
-#define SECTIONS 5u      // without a plan
-#define SECTIONS_MAX 6u  // with one
+#define SECTIONS 5u  // that every blob has
+
+#define MINOR_PLAN 1u     // the version that brought plans
+#define MINOR_ENTRIES 2u  // and the one that brought entries, which is used by blobs with entries
 
 typedef struct {
   const uint8_t *bytes;
@@ -57,12 +59,32 @@ static int is_zero(const uint8_t *bytes, size_t count) {
   return any == 0;
 }
 
+static int has_entries(blob_t blob) { return blob.header->version_minor >= MINOR_ENTRIES; }
+
+// Is the number of sections one that the version allows?
+static int is_known_count(blob_t blob) {
+  uint32_t least = SECTIONS + (has_entries(blob) ? 1 : 0);
+  uint32_t most = least + (blob.header->version_minor >= MINOR_PLAN ? 1 : 0);
+  return blob.header->section_count >= least && blob.header->section_count <= most;
+}
+
+// Returns the offset of the first bad one of the fields about entries, or 0.
+static uint32_t bad_entry_field(blob_t blob) {
+  const csc_blob_header_t *header = blob.header;
+  if (!has_entries(blob)) {
+    if (header->context) return HEADER_FIELD(context);
+    return header->entry_count ? HEADER_FIELD(entry_count) : 0;
+  }
+  if (header->context - 1 >= CSC_MAX_LENGTH) return HEADER_FIELD(context);
+  // each entry has an op of its own
+  return header->entry_count - 1 >= header->op_count ? HEADER_FIELD(entry_count) : 0;
+}
+
 // Returns the offset of the first bad header field, or 0 (the magic has been checked).
 static uint32_t bad_header_field(blob_t blob) {
   const csc_blob_header_t *header = blob.header;
+  if (!is_known_count(blob)) return HEADER_FIELD(section_count);
   uint32_t count = header->section_count;
-  int is_known = count == SECTIONS || (count == SECTIONS_MAX && header->version_minor >= 1);
-  if (!is_known) return HEADER_FIELD(section_count);
   uint32_t table_end = (uint32_t)(sizeof *header + count * sizeof(csc_blob_section_t));
   if (header->op_count - 1 >= CSC_MAX_OPS) return HEADER_FIELD(op_count);
   if (header->tensor_count - 1 >= CSC_MAX_TENSORS) return HEADER_FIELD(tensor_count);
@@ -71,29 +93,47 @@ static uint32_t bad_header_field(blob_t blob) {
     return HEADER_FIELD(reserved);
   }
   if (!is_zero(blob.bytes + table_end, CSC_HEADER_BYTES - table_end)) return table_end;
-  return 0;
+  return bad_entry_field(blob);
+}
+
+// The kind of the section at a place of the table.
+static uint32_t kind_at(blob_t blob, uint32_t place) {
+  if (place < SECTIONS) return place + 1;
+  int is_last = place == blob.header->section_count - 1;
+  return is_last && has_entries(blob) ? CSC_SECTION_ENTRIES : CSC_SECTION_PLAN;
 }
 
 static uint32_t up_align(uint32_t bytes) { return (bytes + CSC_ALIGN - 1) & ~(CSC_ALIGN - 1u); }
 
-// Sections follow each other without a gap and fill the file.
+// The size of a section that holds so many records; 0 where it may have any.
+static uint32_t exact_bytes(blob_t blob, uint32_t kind) {
+  const csc_blob_header_t *header = blob.header;
+  switch (kind) {  // counts are limited, so the products cannot wrap
+    case CSC_SECTION_OPS: return up_align(header->op_count * (uint32_t)sizeof(csc_blob_op_t));
+    case CSC_SECTION_TENSORS:
+      return up_align(header->tensor_count * (uint32_t)sizeof(csc_blob_tensor_t));
+    case CSC_SECTION_ENTRIES:
+      return up_align(header->entry_count * (uint32_t)sizeof(csc_blob_entry_t));
+    default: return 0;
+  }
+}
+
 static csc_status_t check_sections(blob_t blob, csc_error_t *error) {
-  uint32_t exact[SECTIONS_MAX] = {0};  // counts are limited, so the products cannot wrap
-  exact[0] = up_align(blob.header->op_count * (uint32_t)sizeof(csc_blob_op_t));
-  exact[1] = up_align(blob.header->tensor_count * (uint32_t)sizeof(csc_blob_tensor_t));
   uint32_t end = CSC_HEADER_BYTES;
-  uint32_t count = blob.header->section_count;
-  for (uint32_t i = 0; i < count; i++) {
+  uint32_t kind = 0;
+  for (uint32_t i = 0; i < blob.header->section_count; i++) {
     const csc_blob_section_t *section = &blob.sections[i];
-    int fits = section->kind == i + 1 && section->offset == end &&
-               section->bytes % CSC_ALIGN == 0 && section->bytes <= blob.header->file_bytes - end;
-    if (!fits || (exact[i] && section->bytes != exact[i])) {
-      return csc_fail(error, CSC_ERR_SECTION, i + 1, 0, 0, 0);
+    kind = kind_at(blob, i);
+    uint32_t exact = exact_bytes(blob, kind);
+    int fits = section->kind == kind && section->offset == end && section->bytes % CSC_ALIGN == 0 &&
+               section->bytes <= blob.header->file_bytes - end;
+    if (!fits || (exact && section->bytes != exact)) {
+      return csc_fail(error, CSC_ERR_SECTION, kind, 0, 0, 0);
     }
     end += section->bytes;
   }
   if (end == blob.header->file_bytes) return CSC_OK;
-  return csc_fail(error, CSC_ERR_SECTION, count, 0, blob.header->file_bytes, end);
+  return csc_fail(error, CSC_ERR_SECTION, kind, 0, blob.header->file_bytes, end);
 }
 
 static csc_status_t check_section_crcs(blob_t blob, csc_error_t *error) {
@@ -101,7 +141,7 @@ static csc_status_t check_section_crcs(blob_t blob, csc_error_t *error) {
     const csc_blob_section_t *section = &blob.sections[i];
     uint32_t crc = csc_crc32(0, blob.bytes + section->offset, section->bytes);
     if (crc != section->crc) {
-      return csc_fail(error, CSC_ERR_SECTION_CRC, i + 1, 0, crc, section->crc);
+      return csc_fail(error, CSC_ERR_SECTION_CRC, section->kind, 0, crc, section->crc);
     }
   }
   return CSC_OK;
@@ -117,12 +157,22 @@ static csc_status_t check_file(blob_t blob, size_t bytes, csc_error_t *error) {
   return status ? status : check_section_crcs(blob, error);
 }
 
+// The section of a kind; null where the blob has none.
+static const csc_blob_section_t *find_section(blob_t blob, csc_section_t kind) {
+  for (uint32_t i = 0; i < blob.header->section_count; i++) {
+    if (blob.sections[i].kind == (uint32_t)kind) return &blob.sections[i];
+  }
+  return NULL;
+}
+
 static const void *section_start(blob_t blob, csc_section_t kind) {
-  return blob.bytes + blob.sections[kind - 1].offset;
+  const csc_blob_section_t *section = find_section(blob, kind);
+  return section ? blob.bytes + section->offset : NULL;
 }
 
 static uint32_t section_bytes(blob_t blob, csc_section_t kind) {
-  return blob.sections[kind - 1].bytes;
+  const csc_blob_section_t *section = find_section(blob, kind);
+  return section ? section->bytes : 0;
 }
 
 static csc_status_t check_content(const csc_model_t *model, blob_t blob, csc_error_t *error) {
@@ -130,8 +180,9 @@ static csc_status_t check_content(const csc_model_t *model, blob_t blob, csc_err
   if (strings == 0 || model->strings[strings - 1] != 0) {
     return csc_fail(error, CSC_ERR_SECTION, CSC_SECTION_STRINGS, 0, 0, 0);
   }
-  csc_status_t status =
-      csc_check_tensors(model, strings, section_bytes(blob, CSC_SECTION_WEIGHTS), error);
+  uint32_t weights = section_bytes(blob, CSC_SECTION_WEIGHTS);
+  csc_status_t status = csc_check_entries(model, strings, error);
+  if (!status) status = csc_check_tensors(model, strings, weights, error);
   if (!status) status = csc_check_ops(model, strings, error);
   if (!status) status = csc_check_data_flow(model, error);
   if (status || !model->plan) return status;
@@ -156,12 +207,11 @@ csc_status_t csc_load_model(csc_model_t *model, const void *bytes, size_t count,
       .strings = section_start(blob, CSC_SECTION_STRINGS),
       .metadata = section_start(blob, CSC_SECTION_METADATA),
       .weights = section_start(blob, CSC_SECTION_WEIGHTS),
+      .plan = section_start(blob, CSC_SECTION_PLAN),
+      .entries = section_start(blob, CSC_SECTION_ENTRIES),
       .metadata_bytes = section_bytes(blob, CSC_SECTION_METADATA),
       .weights_bytes = section_bytes(blob, CSC_SECTION_WEIGHTS),
   };
-  if (blob.header->section_count == SECTIONS_MAX) {
-    view.plan = section_start(blob, CSC_SECTION_PLAN);
-  }
   *model = view;
   return check_content(model, blob, error);
 }

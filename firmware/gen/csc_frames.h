@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define CSC_FRAME_VERSION_MAJOR 1
-#define CSC_FRAME_VERSION_MINOR 1
+#define CSC_FRAME_VERSION_MINOR 2
 #define CSC_FRAME_IMAGE_MAGIC {0x43, 0x53, 0x43, 0x49, 0x4D, 0x41, 0x47, 0x45}
 #define CSC_FRAME_IMAGE_VERSION 1
 #define CSC_FRAME_HEAD_BYTES 4  // size of a frame's head
@@ -16,6 +16,7 @@
 #define CSC_FRAME_FRAME_MAX 1032  // largest frame before framing: head, body and CRC
 #define CSC_FRAME_WIRE_MAX 1037  // largest frame after COBS, without the zero byte at its end
 #define CSC_FRAME_ANSWER 128  // added to the message of a request in its answer
+#define CSC_FRAME_NO_TOKEN 0xFFFFFFFFu  // in GENERATE: every token has been run
 #define CSC_FRAME_REGIONS 4  // memory regions an image can name
 
 typedef enum {
@@ -27,12 +28,14 @@ typedef enum {
   CSC_FRAME_MESSAGE_LOAD_DATA = 5,  // the next bytes of the blob, without gap and in order
   CSC_FRAME_MESSAGE_LOAD_END = 6,  // all of the blob has come: check it and use it
   CSC_FRAME_MESSAGE_READ_MODEL = 7,  // bytes of the blob in use
-  CSC_FRAME_MESSAGE_START = 8,  // begin a run of a length; fills optional inputs
+  CSC_FRAME_MESSAGE_START = 8,  // begin a run of an entry, a length and a position; fills optional inputs
   CSC_FRAME_MESSAGE_SET_INPUT = 9,  // bytes of an input
-  CSC_FRAME_MESSAGE_RUN = 10,  // run all ops; answers when they are done
+  CSC_FRAME_MESSAGE_RUN = 10,  // run all ops of the entry; answers when they are done
   CSC_FRAME_MESSAGE_GET_OUTPUT = 11,  // bytes of an output
   CSC_FRAME_MESSAGE_GET_CLOCKS = 12,  // what the ops of the last run cost
   CSC_FRAME_MESSAGE_RESET = 13,  // answers, then starts the firmware again
+  CSC_FRAME_MESSAGE_RESET_STATES = 14,  // begin a sequence: fills the states of the model
+  CSC_FRAME_MESSAGE_GENERATE = 15,  // choose tokens and run a step on each; one answer for each token
 } csc_frame_message_t;
 
 typedef enum {
@@ -140,8 +143,10 @@ _Static_assert(sizeof(csc_frame_read_t) == 8, "read");
 
 typedef struct {
   uint32_t length;  // T of the run
+  uint32_t entry;  // number of the entry to run; 0 without entries
+  uint32_t position;  // P of the run; 0 without entries
 } csc_frame_start_t;
-_Static_assert(sizeof(csc_frame_start_t) == 4, "start");
+_Static_assert(sizeof(csc_frame_start_t) == 12, "start");
 
 typedef struct {
   uint32_t tensor;  // number of an input
@@ -167,6 +172,27 @@ typedef struct {
   uint32_t reserved;  // 0
 } csc_frame_ran_t;
 _Static_assert(sizeof(csc_frame_ran_t) == 16, "ran");
+
+typedef struct {
+  uint32_t count;  // tokens to choose, at least 1
+  uint32_t entry;  // number of the entry that takes one token
+  uint32_t position;  // tokens run before this request
+  uint32_t token;  // the last token chosen, to be run first; NO_TOKEN: it has been run
+  uint32_t input;  // number of the input for the token, int32 with a length
+  uint32_t output;  // number of the output with the logits, int16 [1][N]
+  uint32_t top_k;  // 1: the largest logit; else draw from so many, at most N
+  uint32_t requant;  // 32 * scale of the logits / temperature: multiplier + 65536 * shift
+  uint32_t random;  // state of the generator, not 0
+} csc_frame_generate_t;
+_Static_assert(sizeof(csc_frame_generate_t) == 36, "generate");
+
+typedef struct {
+  uint32_t token;  // the token chosen
+  uint32_t position;  // tokens run, this one not among them
+  uint32_t random;  // state of the generator behind it
+  uint32_t left;  // answers that will follow at most; 0 in the last one
+} csc_frame_generated_t;
+_Static_assert(sizeof(csc_frame_generated_t) == 16, "generated");
 
 typedef struct {
   uint64_t clocks;  // from the op's begin to its end; 0 without a counter

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csc._backend import OpReport as OpReport
+    from csc._generate import generate as generate
     from csc._profile import Report as Report
     from csc._profile import profile as profile
     from csc._profile_cs2 import Cs2Report as Cs2Report
+    from csc._session import Session as Session
     from csc._sweep import Comparison as Comparison
     from csc._sweep import Sweep as Sweep
     from csc._sweep import compare as compare
     from csc._sweep import sweep as sweep
     from csc._verify import Verification as Verification
     from csc._verify import verify as verify
+    from csc.blob import EntryInfo as EntryInfo
     from csc.blob import OpInfo as OpInfo
     from csc.blob import PlanInfo as PlanInfo
     from csc.blob import TensorInfo as TensorInfo
@@ -57,6 +60,7 @@ _HOMES = {
     "CscError": "csc.errors",
     "Device": "csc.device",
     "DeviceError": "csc.errors",
+    "EntryInfo": "csc.blob",
     "FirmwareError": "csc.errors",
     "InputError": "csc.errors",
     "Model": "csc.model",
@@ -65,6 +69,7 @@ _HOMES = {
     "PlanInfo": "csc.blob",
     "Report": "csc._profile",
     "Result": "csc.model",
+    "Session": "csc._session",
     "Soc": "csc.soc",
     "StopReason": "csc.soc",
     "Sweep": "csc._sweep",
@@ -72,6 +77,7 @@ _HOMES = {
     "Verification": "csc._verify",
     "compare": "csc._sweep",
     "convert": "csc_convert",
+    "generate": "csc._generate",
     "infer": "csc.model",
     "inspect": "csc.model",
     "load": "csc.model",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from csc import _blob_format as fmt
 from csc._backend import OpReport
 from csc._status import PlanState
-from csc.blob import Head, OpInfo, PlanInfo, TensorInfo
+from csc.blob import EntryInfo, Head, OpInfo, PlanInfo, TensorInfo
 from csc.errors import InputError
 
 
@@ -103,7 +103,22 @@ class Face:
         """The commands for a chip that the blob holds, or None."""
         return self._blob.plan
 
+    @property
+    def entries(self) -> list[EntryInfo]:
+        """The entries of the model, by number; empty where it has none (SPEC.md 1.7)."""
+        return list(self._blob.entries)
+
+    @property
+    def context(self) -> int:
+        """The largest number of positions of a sequence; 0 without entries."""
+        return int(self._blob.header["context"])
+
     def _check_inputs(self, given: Mapping[str, ArrayLike]) -> Batch:
+        if self.entries:
+            raise InputError(
+                f"{self._blob.where} has the entries {entry_names(self)}; run them with a session: "
+                f"model.session().run('{self.entries[0].name}', ...)."
+            )
         known = {tensor.name: tensor for tensor in self._inputs}
         names = ", ".join(f"'{name}'" for name in known)
         for name in given:
@@ -145,8 +160,13 @@ class Face:
         outputs = {}
         for tensor, arrays in zip(self._outputs, zip(*rows, strict=True), strict=True):
             values = arrays[0] if batch.single else np.stack(arrays)
-            outputs[tensor.name] = values if raw else _dequantize(tensor, values)
+            outputs[tensor.name] = values if raw else dequantize(tensor, values)
         return outputs
+
+
+def entry_names(face: Face) -> str:
+    """Return the names of a model's entries for messages."""
+    return ", ".join(f"'{entry.name}'" for entry in face.entries)
 
 
 def live_view(tensor: TensorInfo, memory: NDArray[np.uint8], length: int) -> NDArray[Any]:
@@ -167,6 +187,16 @@ def as_output(tensor: TensorInfo, view: NDArray[Any]) -> NDArray[Any]:
 
 def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
     """Return `value` as an array of the input's dtype, [length] or [batch][length]."""
+    array = whole_numbers(tensor, value)
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"The input '{tensor.name}' has shape {array.shape}; give [length] or [batch, length]."
+        )
+    return array
+
+
+def whole_numbers(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
+    """Return `value` as an array of the input's dtype, of any shape."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -175,10 +205,6 @@ def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
         raise InputError(
             f"The input '{tensor.name}' must hold numbers (dtype {tensor.dtype}), not "
             f"{array.dtype}; give an array with rows of one length."
-        )
-    if array.ndim not in (1, 2):
-        raise InputError(
-            f"The input '{tensor.name}' has shape {array.shape}; give [length] or [batch, length]."
         )
     limits = np.iinfo(tensor.dtype)
     with np.errstate(invalid="ignore"):
@@ -192,7 +218,7 @@ def _check_array(tensor: TensorInfo, value: ArrayLike) -> NDArray[Any]:
     return array.astype(tensor.dtype)
 
 
-def _dequantize(tensor: TensorInfo, values: NDArray[Any]) -> NDArray[Any]:
+def dequantize(tensor: TensorInfo, values: NDArray[Any]) -> NDArray[Any]:
     """Return real values as float32; raw integers where the tensor has no scale."""
     if tensor.scale == 0:
         return values

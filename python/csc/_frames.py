@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 
 VERSION_MAJOR = 1
-VERSION_MINOR = 1
+VERSION_MINOR = 2
 IMAGE_MAGIC = b"CSCIMAGE"
 IMAGE_VERSION = 1
 HEAD_BYTES = 4
@@ -17,6 +17,7 @@ BODY_MAX = 1024
 FRAME_MAX = 1032
 WIRE_MAX = 1037
 ANSWER = 128
+NO_TOKEN = 4294967295
 REGIONS = 4
 
 
@@ -31,12 +32,14 @@ class Message(IntEnum):
     LOAD_DATA = 5  # the next bytes of the blob, without gap and in order
     LOAD_END = 6  # all of the blob has come: check it and use it
     READ_MODEL = 7  # bytes of the blob in use
-    START = 8  # begin a run of a length; fills optional inputs
+    START = 8  # begin a run of an entry, a length and a position; fills optional inputs
     SET_INPUT = 9  # bytes of an input
-    RUN = 10  # run all ops; answers when they are done
+    RUN = 10  # run all ops of the entry; answers when they are done
     GET_OUTPUT = 11  # bytes of an output
     GET_CLOCKS = 12  # what the ops of the last run cost
     RESET = 13  # answers, then starts the firmware again
+    RESET_STATES = 14  # begin a sequence: fills the states of the model
+    GENERATE = 15  # choose tokens and run a step on each; one answer for each token
 
 
 class Status(IntEnum):
@@ -155,6 +158,8 @@ READ = np.dtype(
 START = np.dtype(
     [
         ("length", "<u4"),
+        ("entry", "<u4"),
+        ("position", "<u4"),
     ]
 )
 SET_INPUT = np.dtype(
@@ -180,6 +185,27 @@ RAN = np.dtype(
         ("clocks", "<u8"),
         ("plan", "<u4"),
         ("reserved", "<u4"),
+    ]
+)
+GENERATE = np.dtype(
+    [
+        ("count", "<u4"),
+        ("entry", "<u4"),
+        ("position", "<u4"),
+        ("token", "<u4"),
+        ("input", "<u4"),
+        ("output", "<u4"),
+        ("top_k", "<u4"),
+        ("requant", "<u4"),
+        ("random", "<u4"),
+    ]
+)
+GENERATED = np.dtype(
+    [
+        ("token", "<u4"),
+        ("position", "<u4"),
+        ("random", "<u4"),
+        ("left", "<u4"),
     ]
 )
 OP_CLOCKS = np.dtype(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -138,6 +139,14 @@ class Link:
         body = np.array(record, "<u4").tobytes() + data
         return self._ask(message, body, self.timeout if timeout is None else timeout)
 
+    def ask_many(
+        self, message: fmt.Message, record: tuple[int, ...], data: bytes, timeout: float
+    ) -> Iterator[bytes]:
+        """Send a request and return the bodies of its answers, as they come, without an end."""
+        self._send(message, np.array(record, "<u4").tobytes() + data)
+        while True:
+            yield self._answer(message, timeout, skip=False)
+
     def record(self, body: bytes, dtype: np.dtype[Any]) -> Any:
         """Return the record a body begins with."""
         if len(body) < dtype.itemsize:
@@ -145,9 +154,15 @@ class Link:
         return np.frombuffer(body, dtype, 1)[0]
 
     def _ask(self, message: fmt.Message, body: bytes, timeout: float, skip: bool = False) -> bytes:
-        """`skip`: leave out what does not belong to the request, as while getting in step."""
+        self._send(message, body)
+        return self._answer(message, timeout, skip)
+
+    def _send(self, message: fmt.Message, body: bytes) -> None:
         self._sequence = (self._sequence + 1) & 0xFFFF
         self.transport.write(pack(message, self._sequence, body))
+
+    def _answer(self, message: fmt.Message, timeout: float, skip: bool) -> bytes:
+        """`skip`: leave out what does not belong to the request, as while getting in step."""
         deadline = time.monotonic() + timeout
         while True:
             wire = self._next_frame(message, deadline, timeout)

@@ -34,7 +34,9 @@ _BAD_BLOB = {
     "CSC_ERR_WEIGHTS": "the weights of operand {item} of op {index} hold a forbidden value "
     "(SPEC.md section 4, rule 11). " + _REMAKE,
     "CSC_ERR_DATA_FLOW": "{place} is read before it is written, or overwritten too early "
-    "(SPEC.md section 4, rule 12). " + _REMAKE,
+    "(SPEC.md section 4, rules 12 and 16). " + _REMAKE,
+    "CSC_ERR_ENTRY": "entry {index} has a bad field '{entry_field}' (SPEC.md section 4, rule 15). "
+    + _REMAKE,
     "CSC_ERR_PLAN": "its plan has a bad field '{plan_field}' (SPEC.md section 4, rule 14). "
     + _REMAKE,
 }
@@ -119,6 +121,7 @@ def _blob_sentence(name: str, error: Any, blob: bytes | memoryview) -> str:
         tensor_field=_field(fmt.TENSOR, item),
         op_field=_field(fmt.OP, item),
         plan_field=_field(fmt.PLAN, item),
+        entry_field=_field(fmt.ENTRY, item),
     )
 
 
@@ -156,11 +159,36 @@ def _timeout_sentence(error: Any, op: str, where: str) -> str:
     return f"The chip did not finish in time in {op} of {where}; reset it."
 
 
+def _input_sentence(name: str, error: Any, op: str, where: str) -> str | None:
+    """Say what is wrong with what was given to run; None where it is something else."""
+    if name == "CSC_ERR_LENGTH":
+        return (
+            f"The inputs of {where} have {error.have} positions, but it takes 1 to {error.need}; "
+            f"shorten them, or convert the model with a larger --max-length."
+        )
+    if name == "CSC_ERR_TOKEN":
+        return (
+            f"The id at position {error.item} is {error.have}, but {op} of {where} has ids 0 to "
+            f"{error.need - 1}; use the tokenizer the model was trained with."
+        )
+    if name == "CSC_ERR_NO_ENTRY":
+        return f"There is no entry {error.have}: {where} has {error.need} of them, from 0 on."
+    if name == "CSC_ERR_POSITION":
+        return (
+            f"The sequence would have {error.have} positions, but {where} has {error.need}; "
+            f"reset the session, or convert the model with a larger context."
+        )
+    return None
+
+
 def run_error(error: Any, op_names: list[str], where: str) -> CscError:
     """Return the exception for a failed csc_start or csc_run of the model called `where`."""
     name = status_name(error.status)
     known = error.index < len(op_names)
     op = f"op {error.index} ('{op_names[error.index]}')" if known else "the plan"
+    wrong_input = _input_sentence(name, error, op, where)
+    if wrong_input is not None:
+        return InputError(wrong_input)
     if name == "CSC_ERR_ARENA":
         return ArenaError(
             f"The arena for {where} needs {error.need} bytes but has {error.have}; "
@@ -168,16 +196,6 @@ def run_error(error: Any, op_names: list[str], where: str) -> CscError:
         )
     if name == "CSC_ERR_ALIGNMENT":
         return ArenaError(f"The arena for {where} must start at a multiple of {error.need} bytes.")
-    if name == "CSC_ERR_LENGTH":
-        return InputError(
-            f"The inputs of {where} have {error.have} positions, but it takes 1 to {error.need}; "
-            f"shorten them, or convert the model with a larger --max-length."
-        )
-    if name == "CSC_ERR_TOKEN":
-        return InputError(
-            f"The id at position {error.item} is {error.have}, but {op} of {where} has ids 0 to "
-            f"{error.need - 1}; use the tokenizer the model was trained with."
-        )
     if name == "CSC_ERR_BUS":
         return ChipError(f"The chip's bus failed in {op} of {where}; check the wiring.")
     if name == "CSC_ERR_CHIP_EARLY":

@@ -75,6 +75,19 @@ class PlanInfo:
     store_bytes: int
 
 
+@dataclass(frozen=True)
+class EntryInfo:
+    """Ops of a model that run together (SPEC.md 1.7), and their inputs and outputs."""
+
+    number: int
+    name: str
+    first_op: int
+    op_count: int
+    max_length: int
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+
 def aligned_bytes(count: int) -> NDArray[np.uint8]:
     """Return `count` zeroed bytes that start at a multiple of 64."""
     room = np.zeros(count + fmt.ALIGN, dtype=np.uint8)
@@ -102,8 +115,8 @@ def _letters(number: int) -> str:
 class Head:
     """What the records of a checked blob say; `data` needs to hold all but the weights.
 
-    The plan's record lies behind the weights; where `data` ends before it, `take_plan` is to be
-    called with it.
+    The records of plan and entries lie behind the weights; where `data` ends before them,
+    `take_plan` and `take_entries` are to be called with them.
     """
 
     def __init__(self, data: NDArray[np.uint8], where: str) -> None:
@@ -112,22 +125,57 @@ class Head:
         self.where = where
         self.header = self.data[: fmt.HEADER.itemsize].view(fmt.HEADER)[0]
         count = int(self.header["section_count"])
-        self._sections = self._records("SECTION", fmt.HEADER.itemsize, count)
+        table = self._records("SECTION", fmt.HEADER.itemsize, count)
+        self._sections = {int(section["kind"]): section for section in table}
         self.tensors = self._read_tensors()
         self.ops = self._read_ops()
         self.metadata = self._read_metadata()
         self._check_names()
         self.plan: PlanInfo | None = None
+        self.entries: list[EntryInfo] = []
         offset = self.plan_offset
         if offset is not None and offset < len(data):
             self.take_plan(data[offset : offset + fmt.PLAN.itemsize].tobytes())
+        place = self.entries_place
+        if place is not None and place[0] < len(data):
+            self.take_entries(data[place[0] : sum(place)].tobytes())
 
     @property
     def plan_offset(self) -> int | None:
         """The place of the plan's record, or None where the blob has none."""
-        if len(self._sections) < fmt.Section.PLAN:
+        section = self._sections.get(fmt.Section.PLAN)
+        return None if section is None else int(section["offset"])
+
+    @property
+    def entries_place(self) -> tuple[int, int] | None:
+        """Offset and size of the records of the entries, or None where the blob has none."""
+        section = self._sections.get(fmt.Section.ENTRIES)
+        if section is None:
             return None
-        return int(self._sections[fmt.Section.PLAN - 1]["offset"])
+        return int(section["offset"]), int(self.header["entry_count"]) * fmt.ENTRY.itemsize
+
+    def take_entries(self, data: bytes) -> None:
+        """Read the records of the entries."""
+        records = np.frombuffer(data, fmt.ENTRY)
+        self.entries = [self._entry(number, record) for number, record in enumerate(records)]
+        names = [entry.name for entry in self.entries]
+        if "" in names:
+            raise self._unusable(f"its entries need names, but are {names}")
+
+    def _entry(self, number: int, record: Any) -> EntryInfo:
+        first, count = int(record["first_op"]), int(record["op_count"])
+        ops = self.ops[first : first + count]
+        used = {tensor for op in ops for tensor in op.operands.values()}
+        own = [tensor for tensor in self.tensors if tensor.number in used]
+        return EntryInfo(
+            number=number,
+            name=self._name(int(record["name"])),
+            first_op=first,
+            op_count=count,
+            max_length=int(record["max_length"]),
+            inputs=[tensor for tensor in own if tensor.flags & fmt.Flag.INPUT],
+            outputs=[tensor for tensor in own if tensor.flags & fmt.Flag.OUTPUT],
+        )
 
     def take_plan(self, data: bytes) -> None:
         """Read the plan's record."""
@@ -165,8 +213,8 @@ class Head:
 
     def section(self, kind: fmt.Section) -> NDArray[np.uint8]:
         """Return the bytes of a section."""
-        entry = self._sections[kind - 1]
-        return self.data[int(entry["offset"]) : int(entry["offset"]) + int(entry["bytes"])]
+        place = self._sections[kind]
+        return self.data[int(place["offset"]) : int(place["offset"]) + int(place["bytes"])]
 
     def _name(self, offset: int) -> str:
         text = self.section(fmt.Section.STRINGS)[offset:].tobytes()
@@ -176,7 +224,7 @@ class Head:
             raise self._unusable(f"the name at byte {offset} of STRINGS is not UTF-8") from None
 
     def _read_tensors(self) -> list[TensorInfo]:
-        offset = int(self._sections[fmt.Section.TENSORS - 1]["offset"])
+        offset = int(self._sections[fmt.Section.TENSORS]["offset"])
         records = self._records("TENSOR", offset, int(self.header["tensor_count"]))
         return [self._tensor(number, record) for number, record in enumerate(records)]
 
@@ -202,7 +250,7 @@ class Head:
         )
 
     def _read_ops(self) -> list[OpInfo]:
-        offset = int(self._sections[fmt.Section.OPS - 1]["offset"])
+        offset = int(self._sections[fmt.Section.OPS]["offset"])
         records = self._records("OP", offset, int(self.header["op_count"]))
         return [self._op(number, record) for number, record in enumerate(records)]
 

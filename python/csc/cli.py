@@ -1,7 +1,8 @@
-"""The command line: csc convert | plan | infer | inspect | verify | firmware | profile | sweep."""
+"""The command line: csc convert, plan, infer, generate, inspect, verify, firmware and others."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
@@ -233,6 +234,48 @@ def infer(model: Path, data: Path, output: Path | None, raw: bool, backend: str,
     outputs = {name: array.tolist() for name, array in result.items()}
     report = [vars(entry) for entry in result.report]
     _write_json(json_file, {"outputs": outputs, "predictions": predictions, "chip": report})
+
+
+def _ids(_: Any, __: Any, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise click.BadParameter("give whole numbers with commas between them") from None
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--ids", callback=_ids, required=True, help="The prompt: ids such as 1,2,3.")
+@click.option("--max-new", type=click.IntRange(0), default=20, show_default=True,
+              help="Most tokens to make.")  # fmt: skip
+@click.option("--top-k", type=int, default=1, show_default=True,
+              help="Draw from so many of the most probable tokens; 1 takes the first.")  # fmt: skip
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the random numbers.")
+@click.option("--stop", callback=_ids, default="", help="Ids to stop behind.")
+@click.option(
+    "--backend",
+    type=click.Choice(["host", "portable", "avx2", "cs1", "cs2"]),
+    default="host",
+    show_default=True,
+)
+@click.option("--device", help="Generate on a device: soc:CHIP, qemu:BOARD or serial:PORT.")
+@json_option
+@_errors_end_with_2
+def generate(model: Path, ids: list[int], max_new: int, stop: list[int], device: str | None,
+             json_file: str | None, **options: Any) -> None:  # fmt: skip
+    """Continue the ids of a prompt with the blob MODEL, and print each new id as it comes."""
+    loaded = csc.load(model)
+    options["stop_ids"] = stop
+    made = []
+    with contextlib.ExitStack() as stack:
+        runner: csc.Model | csc.Device = loaded
+        if device is not None:
+            runner = stack.enter_context(csc.Device(device, loaded))
+        for token in csc.generate(runner, ids, max_new, **options):
+            made.append(token)
+            click.echo(token, err=json_file == "-")
+    _write_json(json_file, {"prompt": ids, "ids": made})
 
 
 def _predictions(model: csc.Model, result: csc.Result) -> list[str]:

@@ -31,6 +31,7 @@ SOC_RAM_BYTES = 4 << 20  # at least
 SOC_EXTERNAL_BYTES = 16 << 20  # of a CS2, at least
 
 if TYPE_CHECKING:
+    from csc._device_session import DeviceSession
     from csc._profile import Report
 
 
@@ -188,16 +189,21 @@ class Device(Face):
         except RefusalError as refusal:
             raise load_error(refusal.error, b"", where) from None
         count = int(self._link.record(body, fmt.DESCRIPTION)["head_bytes"])
-        step = self.identity.body_max
-        parts = [
-            self._link.ask(fmt.Message.READ_MODEL, (offset, min(step, count - offset)))
-            for offset in range(0, count, step)
-        ]
-        head = Head(np.frombuffer(b"".join(parts), np.uint8), where)
+        head = Head(np.frombuffer(self._read_model(0, count), np.uint8), where)
         if head.plan_offset is not None:
-            place = (head.plan_offset, blob_fmt.PLAN.itemsize)
-            head.take_plan(self._link.ask(fmt.Message.READ_MODEL, place))
+            head.take_plan(self._read_model(head.plan_offset, blob_fmt.PLAN.itemsize))
+        if head.entries_place is not None:
+            head.take_entries(self._read_model(*head.entries_place))
         super().__init__(head)
+
+    def _read_model(self, start: int, count: int) -> bytes:
+        """Return bytes of the model in use."""
+        step = self.identity.body_max
+        end = start + count
+        return b"".join(
+            self._link.ask(fmt.Message.READ_MODEL, (offset, min(step, end - offset)))
+            for offset in range(start, end, step)
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return what `csc.inspect` says of the model, and under `device` what runs it."""
@@ -225,6 +231,9 @@ class Device(Face):
             ChipError: the chip failed, or, with `check`, its outputs are not the host's.
 
         """
+        if len(self.entries) == 1 and not check:
+            session = self.session()
+            return session.run(self.entries[0].name, {**(inputs or {}), **named}, raw=raw)
         batch = self._check_inputs({**(inputs or {}), **named})
         report = [OpReport(op.number, op.name, op.kind) for op in self._blob.ops]
         self.clocks = None
@@ -236,6 +245,15 @@ class Device(Face):
         if check:
             self._compare(outputs, batch, raw)
         return Result(outputs, report, self._plan_state)
+
+    def session(self) -> DeviceSession:
+        """Begin a sequence of a model with entries; the device has one sequence at a time.
+
+        Raises InputError where the model has no entries.
+        """
+        from csc._device_session import DeviceSession
+
+        return DeviceSession(self)
 
     def _compare(self, outputs: Mapping[str, NDArray[Any]], batch: Batch, raw: bool) -> None:
         """Raise ChipError if the host computes other outputs."""
@@ -274,15 +292,19 @@ class Device(Face):
         self._link.ask(fmt.Message.START, (batch.length,))
         for number, array in batch.arrays.items():
             self._set_input(number, array[row].tobytes())
+        self._run_started()
+        outputs = [self._get_output(tensor, batch.length) for tensor in self._outputs]
+        if not self._plan_state.is_used:
+            self._add_clocks(report)
+        return outputs
+
+    def _run_started(self) -> None:
+        """Run what START has begun, and keep what the device says of the run."""
         body = self._link.ask(fmt.Message.RUN, timeout=self._run_timeout)
         ran = self._link.record(body.ljust(fmt.RAN.itemsize, b"\0"), fmt.RAN)
         self._plan_state = plan_state(int(ran["plan"]))
         if self.identity.has_clocks:
             self.clocks = (self.clocks or 0) + int(ran["clocks"])
-        outputs = [self._get_output(tensor, batch.length) for tensor in self._outputs]
-        if not self._plan_state.is_used:
-            self._add_clocks(report)
-        return outputs
 
     def _set_input(self, number: int, data: bytes) -> None:
         step = self.identity.body_max - fmt.SET_INPUT.itemsize

@@ -16,12 +16,13 @@ from csc._csc import ffi, lib
 from csc._face import Batch, Face, as_output, live_view
 from csc._face import Result as Result
 from csc._status import plan_state, run_error
-from csc.blob import Blob, OpInfo, TensorInfo, aligned_bytes
+from csc.blob import Blob, EntryInfo, OpInfo, TensorInfo, aligned_bytes
 from csc.errors import ArenaError, InputError
 
 if TYPE_CHECKING:
     from csc._profile import Report
     from csc._profile_cs2 import Cs2Report
+    from csc._session import HostSession
 
 # Operands an op writes and that mean something after it (not scratch).
 _RESULTS = {
@@ -31,6 +32,7 @@ _RESULTS = {
     "ATTENTION": ("out",),
     "ADD": ("out",),
     "POOL": ("out",),
+    "APPEND": ("state",),
 }
 
 
@@ -64,6 +66,9 @@ class Model(Face):
         **named: ArrayLike,
     ) -> Result:
         """Run the model; see `csc.infer`."""
+        if len(self.entries) == 1 and arena is None:
+            session = self.session(backend=backend)
+            return session.run(self.entries[0].name, {**(inputs or {}), **named}, raw=raw)
         batch = self._check_inputs({**(inputs or {}), **named})
         runner = _make_backend(backend, self._blob.ops)
         runner.use(self._blob)
@@ -81,6 +86,15 @@ class Model(Face):
             if arena is None and memory is not own:
                 self._arenas.append(memory)
         return Result(outputs, runner.report, state)
+
+    def session(self, *, backend: str = "host") -> HostSession:
+        """Return a new sequence of a model with entries, at position 0, on a backend.
+
+        Raises InputError where the model has no entries.
+        """
+        from csc._session import HostSession
+
+        return HostSession(self, _make_backend(backend, self._blob.ops))
 
     def _fits(self, memory: NDArray[np.uint8], length: int, runner: Backend) -> bool:
         """Whether a run may take a memory as its arena."""
@@ -236,13 +250,20 @@ def inspect(model: Face | str | os.PathLike[str] | bytes) -> dict[str, Any]:
         "blob_bytes": loaded.blob_bytes,
         "arena_bytes": loaded.arena_bytes,
         "max_length": loaded.max_length,
+        "context": loaded.context,
         "plan": None if loaded.plan is None else asdict(loaded.plan),
+        "entries": [_entry_dict(entry) for entry in loaded.entries],
         "metadata": loaded.metadata,
         "inputs": [_tensor_dict(tensor) for tensor in loaded.inputs],
         "outputs": [_tensor_dict(tensor) for tensor in loaded.outputs],
         "ops": [asdict(op) for op in loaded.ops],
         "tensors": [_tensor_dict(tensor) for tensor in loaded.tensors],
     }
+
+
+def _entry_dict(entry: EntryInfo) -> dict[str, Any]:
+    names = {side: [t.name for t in getattr(entry, side)] for side in ("inputs", "outputs")}
+    return {**vars(entry), **names}
 
 
 def _tensor_dict(tensor: TensorInfo) -> dict[str, Any]:

@@ -32,6 +32,8 @@ typedef struct {
   uint32_t length;
   const csc_backend_t *backend;
   const csc_hook_t *hook;
+  uint32_t entry;
+  uint32_t position;
 } csc_job_t;
 
 typedef enum {
@@ -49,8 +51,19 @@ typedef enum {
 
 csc_plan_state_t csc_plan_state(const csc_job_t *job);
 csc_status_t csc_load_model(csc_model_t *model, const void *blob, size_t bytes, csc_error_t *error);
+csc_status_t csc_reset(const csc_job_t *job, csc_error_t *error);
 csc_status_t csc_start(const csc_job_t *job, csc_error_t *error);
 csc_status_t csc_run(const csc_job_t *job, csc_error_t *error);
+
+typedef struct {
+  uint32_t top_k;
+  int32_t requant;
+  uint32_t random;
+} csc_choice_t;
+
+uint32_t csc_argmax(const int16_t *logits, uint32_t count);
+uint32_t csc_sample(const int16_t *logits, uint32_t count, csc_choice_t *choice);
+
 csc_backend_t csc_portable_backend(void);
 int csc_host_avx2_backend(csc_backend_t *backend);
 

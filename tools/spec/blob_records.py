@@ -243,7 +243,10 @@ OPS = {
     "POOL": (
         [
             ("x", "int8 or int16 [T][C]"),
-            ("mask", "uint8 [T] or NONE: row t counts where mask[t] is not 0; NONE for FIRST"),
+            (
+                "mask",
+                "uint8 [T] or NONE: row t counts where mask[t] is not 0; NONE for FIRST and LAST",
+            ),
             ("out", "int8 or int16 [1][C]"),
         ],
         [

@@ -7,7 +7,7 @@ names of the records before it.
 """
 
 VERSION_MAJOR = 1
-VERSION_MINOR = 1
+VERSION_MINOR = 2
 IMAGE_MAGIC = b"CSCIMAGE"
 IMAGE_VERSION = 1
 
@@ -18,6 +18,7 @@ CONSTANTS = {
     "FRAME_MAX": (1032, "largest frame before framing: head, body and CRC"),
     "WIRE_MAX": (1037, "largest frame after COBS, without the zero byte at its end"),
     "ANSWER": (0x80, "added to the message of a request in its answer"),
+    "NO_TOKEN": (0xFFFFFFFF, "in GENERATE: every token has been run"),
     "REGIONS": (4, "memory regions an image can name"),
 }
 
@@ -31,12 +32,14 @@ ENUMS = {
         "LOAD_DATA": (5, "the next bytes of the blob, without gap and in order"),
         "LOAD_END": (6, "all of the blob has come: check it and use it"),
         "READ_MODEL": (7, "bytes of the blob in use"),
-        "START": (8, "begin a run of a length; fills optional inputs"),
+        "START": (8, "begin a run of an entry, a length and a position; fills optional inputs"),
         "SET_INPUT": (9, "bytes of an input"),
-        "RUN": (10, "run all ops; answers when they are done"),
+        "RUN": (10, "run all ops of the entry; answers when they are done"),
         "GET_OUTPUT": (11, "bytes of an output"),
         "GET_CLOCKS": (12, "what the ops of the last run cost"),
         "RESET": (13, "answers, then starts the firmware again"),
+        "RESET_STATES": (14, "begin a sequence: fills the states of the model"),
+        "GENERATE": (15, "choose tokens and run a step on each; one answer for each token"),
     },
     "status": {
         "OK": (0, "done"),
@@ -124,7 +127,11 @@ READ = [
     ("offset", "u32", 1, "first byte"),
     ("count", "u32", 1, "1 .. body_max"),
 ]
-START = [("length", "u32", 1, "T of the run")]
+START = [
+    ("length", "u32", 1, "T of the run"),
+    ("entry", "u32", 1, "number of the entry to run; 0 without entries"),
+    ("position", "u32", 1, "P of the run; 0 without entries"),
+]
 SET_INPUT = [
     ("tensor", "u32", 1, "number of an input"),
     ("offset", "u32", 1, "first byte"),
@@ -139,6 +146,23 @@ RAN = [
     ("clocks", "u64", 1, "clocks of the whole run, hooks included; 0 without a counter"),
     ("plan", "u32", 1, "csc_plan_state_t: whether the run followed the plan, or why not"),
     ("reserved", "u32", 1, "0"),
+]
+GENERATE = [
+    ("count", "u32", 1, "tokens to choose, at least 1"),
+    ("entry", "u32", 1, "number of the entry that takes one token"),
+    ("position", "u32", 1, "tokens run before this request"),
+    ("token", "u32", 1, "the last token chosen, to be run first; NO_TOKEN: it has been run"),
+    ("input", "u32", 1, "number of the input for the token, int32 with a length"),
+    ("output", "u32", 1, "number of the output with the logits, int16 [1][N]"),
+    ("top_k", "u32", 1, "1: the largest logit; else draw from so many, at most N"),
+    ("requant", "u32", 1, "32 * scale of the logits / temperature: multiplier + 65536 * shift"),
+    ("random", "u32", 1, "state of the generator, not 0"),
+]
+GENERATED = [
+    ("token", "u32", 1, "the token chosen"),
+    ("position", "u32", 1, "tokens run, this one not among them"),
+    ("random", "u32", 1, "state of the generator behind it"),
+    ("left", "u32", 1, "answers that will follow at most; 0 in the last one"),
 ]
 OP_CLOCKS = [
     ("clocks", "u64", 1, "from the op's begin to its end; 0 without a counter"),
@@ -180,6 +204,8 @@ RECORDS = {
     "get_output": GET_OUTPUT,
     "get_clocks": GET_CLOCKS,
     "ran": RAN,
+    "generate": GENERATE,
+    "generated": GENERATED,
     "op_clocks": OP_CLOCKS,
     "region": REGION,
     "image": IMAGE,
@@ -200,4 +226,6 @@ MESSAGES = {
     "GET_OUTPUT": ("get_output", "", "", "bytes of the output", "DONE"),
     "GET_CLOCKS": ("get_clocks", "", "", "op_clocks records", "DONE"),
     "RESET": ("", "", "", "", "any"),
+    "RESET_STATES": ("", "", "", "", "READY, STARTED, DONE"),
+    "GENERATE": ("generate", "ids to stop behind", "generated", "", "DONE"),
 }

@@ -241,9 +241,9 @@ class Blob:
         return [t for t in self.tensors if t.is_state]
 
     def entry(self, name: str | None = None) -> Entry | None:
-        """Return the entry of a name; None where the blob has no entries."""
-        if not self.entries and name is None:
-            return None
+        """Return the entry of a name, or the only one; None where the blob has no entries."""
+        if name is None and len(self.entries) <= 1:
+            return self.entries[0] if self.entries else None
         for entry in self.entries:
             if entry.name == name:
                 return entry
