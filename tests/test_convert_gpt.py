@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import csc
 import tiny_gpt
 from csc_convert import (
     AccuracyGate,
@@ -23,7 +24,6 @@ from csc_convert.import_hf import import_hf
 from csc_convert.language import Predictions, divergence
 
 RECORDED = Path(__file__).resolve().parent / "vectors" / "gpt2"
-SPEC_GENERATING = ("prefill", "step")
 DATA = tiny_gpt.texts(40)
 UNSEEN = tiny_gpt.texts(16, seed=9)
 
@@ -193,6 +193,21 @@ def test_prefill_equals_steps_and_score(made):
             np.testing.assert_array_equal(rest, rows[-1:])
 
 
+def test_runtime_gives_the_oracles_bits(made):
+    """Prompt and answer, as the C runtime and as the oracle compute them."""
+    model = csc.load(made.blob)
+    for ids in texts_of(UNSEEN)[:3]:
+        oracle_session = oracle.Session(made.blob)
+        logits = oracle_session.run("prefill", {"input_ids": ids})["logits"]
+        found = model.session().run("prefill", {"input_ids": ids}, raw=True)["logits"]
+        np.testing.assert_array_equal(found, logits[0])
+        wanted = []
+        for _ in range(6):
+            wanted.append(oracle.greedy(logits))
+            logits = oracle_session.run("step", {"input_ids": [wanted[-1]]})["logits"]
+        assert list(csc.generate(model, ids.tolist(), 6)) == wanted
+
+
 def test_records(gpt):
     made = convert(gpt, calibration=DATA, max_length=20, context=32)
     blob = oracle.read_blob(made.blob)
@@ -209,7 +224,7 @@ def test_records(gpt):
     assert made.plan is None
     assert made.no_plan
     report = made.report
-    assert (report.context, report.entries) == (32, SPEC_GENERATING)
+    assert (report.context, report.entries) == (32, ("prefill", "step"))
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
     assert report.arena_bytes == blob.arena_bytes >= report.arena_lower_bound
     assert report.weight_bytes == sum(row.weight_bytes for row in report.rows)
