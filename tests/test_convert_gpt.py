@@ -1,5 +1,6 @@
 """GPT-2 models: from a directory to a blob with entries and states, close to the float model."""
 
+import importlib
 import json
 import math
 from pathlib import Path
@@ -24,6 +25,7 @@ from csc_convert.import_hf import import_hf
 from csc_convert.language import Predictions, divergence
 
 RECORDED = Path(__file__).resolve().parent / "vectors" / "gpt2"
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "debian_texts"
 DATA = tiny_gpt.texts(40)
 UNSEEN = tiny_gpt.texts(16, seed=9)
 
@@ -371,3 +373,55 @@ def test_options_for_generating_models(tmp_path, option):
     path = tiny_gpt.model(tmp_path / "m", head=False)
     with pytest.raises(ConvertError, match=f"{option} is for models that generate text"):
         convert(path, calibration=DATA, **{option: 30})
+
+
+# -- a trained model -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The example's modules and checkpoint, where tokenizers is there."""
+    pytest.importorskip("tokenizers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLE))
+        yield importlib.import_module("texts"), importlib.import_module("make_tokens")
+
+
+def example_tokens(example, split, count):
+    texts, make_tokens = example
+    chosen = make_tokens.choose(texts.read_texts(split), count)
+    return dict(
+        zip(
+            ("input_ids", "attention_mask"),
+            texts.encode(chosen, texts.load_tokenizer(), 64),
+            strict=True,
+        )
+    )
+
+
+def test_trained_example(example):
+    """Half a percent of perplexity is the gate; the texts are not those of the calibration."""
+    made = convert(
+        EXAMPLE / "checkpoint",
+        calibration=example_tokens(example, "train", 24),
+        held_out=example_tokens(example, "validation", 16),
+        max_perplexity_increase=0.005,
+    )
+    report = made.report
+    assert report.perplexity["float"] < 40
+    assert report.agreement > 0.96
+    assert report.perplexity["divergence"] < 0.002
+    assert (report.max_length, report.context) == (64, 128)
+    blob = oracle.read_blob(made.blob)
+    assert sum(t.bytes for t in blob.states) == 2 * 4 * 128 * 128
+
+
+def test_examples_questions(example):
+    texts, _ = example
+    rows = [("games", "0ad", "real-time strategy. more."), ("net", "curl", "a tool. more.")]
+    assert texts.ask(rows, "train")[1:3] == [
+        f"which section is 0ad in?{texts.END}games",
+        f"what does curl do?{texts.END}a tool",
+    ]
+    questions = {text.split(texts.END)[0] for text in texts.ask(rows, "validation")}
+    assert not questions & {text.split(texts.END)[0] for text in texts.ask(rows, "train")}

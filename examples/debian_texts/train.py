@@ -4,7 +4,8 @@
 Learns a byte-pair vocabulary and then to tell the next token, and saves ``checkpoint/`` as Hugging
 Face has it, weights in float16.  ``--evaluate`` prints the perplexity of the saved checkpoint.
 The defaults make the committed checkpoint; ``--layers 8 --width 256 --vocabulary 2048 --steps
-20000`` makes a MicroGPT-256.
+20000`` makes a MicroGPT-256, ``--task answers --layers 6 --width 256 --vocabulary 5000 --steps
+20000`` a DialoGPT-Nano.
 Needs torch, transformers, tokenizers, safetensors and numpy.
 """
 
@@ -26,7 +27,16 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 # isort: split
-from texts import CHECKPOINT, END, POSITIONS, InputError, encode, load_tokenizer, read_texts
+from texts import (
+    CHECKPOINT,
+    END,
+    POSITIONS,
+    TASKS,
+    InputError,
+    encode,
+    load_tokenizer,
+    read_texts,
+)
 
 WARM_UP = 0.05
 IGNORED = -100
@@ -154,7 +164,7 @@ def perplexity(model: nn.Module, ids: np.ndarray, mask: np.ndarray) -> float:
 def train_into(args: argparse.Namespace, folder: Path) -> None:
     """Train a model and save it in ``folder``."""
     torch.manual_seed(args.seed)
-    texts = read_texts("train")
+    texts = read_texts("train", args.task)
     tokenizer = make_tokenizer(texts, args.vocabulary)
     save_tokenizer(tokenizer, folder)
     model = make_model(args)
@@ -178,7 +188,8 @@ def evaluate(args: argparse.Namespace) -> None:
     if not (args.checkpoint / "model.safetensors").is_file():
         raise InputError(f"{args.checkpoint / 'model.safetensors'} is missing: run train.py first")
     model = GPT2LMHeadModel.from_pretrained(args.checkpoint, dtype=torch.float32)
-    ids, mask = encode(read_texts("validation"), load_tokenizer(args.checkpoint))
+    texts = read_texts("validation", args.task)[: args.rows]
+    ids, mask = encode(texts, load_tokenizer(args.checkpoint))
     found = perplexity(model, ids, mask)
     print(f"validation perplexity {found:.2f} ({len(ids)} rows, {mask[:, 1:].sum()} tokens)")
 
@@ -188,6 +199,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train a small GPT-2 on Debian descriptions.")
     parser.add_argument("--evaluate", action="store_true", help="only evaluate the checkpoint")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="folder of the model")
+    parser.add_argument("--task", choices=TASKS, default="descriptions", help="what to learn")
+    parser.add_argument("--rows", type=int, help="evaluate the first so many texts only")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--width", type=int, default=128)

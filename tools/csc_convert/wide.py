@@ -24,8 +24,9 @@ SENSITIVITY_SEQUENCES = 16
 # in 99.5 % of the cases, 25 are a cosine of 0.998.
 TARGET_DB = 25.0
 TARGET_LOGITS_DB = 35.0
-# A model that tells the next token: nats per token, half of what half a percent of perplexity are.
-TARGET_DIVERGENCE = 0.0025
+# A model that tells the next token: nats per token, a fifth of half a percent of perplexity.  On
+# texts the model does not tell well, the loss grows by about twice the divergence.
+TARGET_DIVERGENCE = 0.001
 # A GEMM that would remove less than this share of the error stays int8.
 LEAST_SHARE = 0.02
 MODES = ("auto", "none", "all")
