@@ -405,6 +405,7 @@ def test_trained_example(example):
         EXAMPLE / "checkpoint",
         calibration=example_tokens(example, "train", 24),
         held_out=example_tokens(example, "validation", 16),
+        wide="none",
         max_perplexity_increase=0.005,
     )
     report = made.report
