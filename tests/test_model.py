@@ -263,7 +263,7 @@ def flipped(bit):
         (BLOB[:-64], f"header says {len(BLOB)} bytes, but it has {len(BLOB) - 64}"),
         (BLOB + bytes(64), f"header says {len(BLOB)} bytes, but it has {len(BLOB) + 64}"),
         (b"\x7fELF" + bytes(300), "does not start with the magic of a CSC blob"),
-        (flipped(8 * 8 + 1), "format version is 3.0, this csc reads 1.1"),
+        (flipped(8 * 8 + 1), "format version is 3.0, this csc reads 1.2"),
         (flipped(8 * 30), "CRC of its header"),
         (flipped(8 * 200), "CRC of section OPS"),
         (flipped(8 * len(BLOB) - 1), "CRC of section WEIGHTS"),

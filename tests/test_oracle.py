@@ -21,10 +21,12 @@ import numpy as np
 import pytest
 
 import blob_factory as factory
+from blob_editor import Editor, same_place, set_item
 from csc_convert import blob_format as fmt
 from csc_convert import blob_writer as writer
-from csc_convert.oracle import OracleError, blob, ops, read_blob, run
+from csc_convert.oracle import OracleError, Session, blob, ops, read_blob, run
 from csc_convert.oracle.arithmetic import EXP, RS, RSQRT, bitlen, mean8, recip, rq, rsqrt
+from entry_factory import ENTRY_CASES
 
 SPEC = (Path(__file__).parent.parent / "SPEC.md").read_text(encoding="utf-8")
 RNG_SEED = 20240
@@ -378,12 +380,13 @@ def limit(value: int, dtype: str) -> int:
 
 def naive_embed(p: dict, x: dict, op: blob.Op) -> list[list[list[int]]]:
     """3.1 element by element."""
+    first = x["position of the run"] if p["positions"] else 0
     out = []
     for t, i in enumerate(x["ids"]):
         row = []
         for c in range(len(x["word"][0])):
             value = shift_round(x["word"][i][c] * x["word_multiplier"][i], p["shift"])
-            value += x["position"][t][c]
+            value += x["position"][first + t][c]
             if x["types"] is not None:
                 value += x["type"][x["types"][t]][c]
             row.append(limit(value, "int16"))
@@ -434,7 +437,9 @@ def naive_gemm(p: dict, x: dict, op: blob.Op) -> list[list[list[int]]]:
 def naive_attention(p: dict, x: dict, op: blob.Op) -> list[list[list[int]]]:
     """3.4 element by element."""
     length, dim = len(x["q"]), p["head_dim"]
-    visible = [j for j in range(length) if x["mask"] is None or x["mask"][j] != 0]
+    first = x["position of the run"] if p["keys"] else 0
+    keys = first + length if p["keys"] else len(x["k"])
+    unhidden = [j for j in range(keys) if x["mask"] is None or x["mask"][j] != 0]
     out = [[0] * (p["heads"] * dim) for _ in range(length)]
     for h in range(p["heads"]):
         (ms, ss), (mc, sc) = ((e % 65536, e // 65536) for e in x["head_requant"][h])
@@ -442,6 +447,7 @@ def naive_attention(p: dict, x: dict, op: blob.Op) -> list[list[list[int]]]:
             range(p[f"{n}_column"] + h * dim, p[f"{n}_column"] + h * dim + dim) for n in "qkv"
         )
         for i in range(length):
+            visible = [j for j in unhidden if not p["causal"] or j <= first + i]
             score = {
                 j: sum(x["q"][i][a] * x["k"][j][b] for a, b in zip(q, k, strict=True))
                 for j in visible
@@ -476,13 +482,22 @@ def naive_pool(p: dict, x: dict, op: blob.Op) -> list[list[list[int]]]:
     rows = [r for t, r in enumerate(x["x"]) if x["mask"] is None or x["mask"][t] != 0]
     out = []
     for c in range(len(x["x"][0])):
-        if p["mode"] == 0:
-            m = (x["x"][0][c] - p["zero_point_in"]) * 256
+        if p["mode"] != 1:
+            m = (x["x"][0 if p["mode"] == 0 else -1][c] - p["zero_point_in"]) * 256
         else:
             m = naive_mean8(sum(row[c] - p["zero_point_in"] for row in rows), len(rows))
         value = shift_round(m * p["multiplier"], p["shift"]) + p["zero_point"]
         out.append(limit(value, op.operands["out"].dtype))
     return [[out]]
+
+
+def naive_append(p: dict, x: dict, op: blob.Op) -> list[list[list[int]]]:
+    """3.7 element by element."""
+    first, width = x["position of the run"], len(x["state"][0])
+    state = [list(row) for row in x["state"]]
+    for t, row in enumerate(x["x"]):
+        state[first + t] = row[p["column"] : p["column"] + width]
+    return [state]
 
 
 NAIVE = {
@@ -492,18 +507,25 @@ NAIVE = {
     "ATTENTION": naive_attention,
     "ADD": naive_add,
     "POOL": naive_pool,
+    "APPEND": naive_append,
 }
 
 
 def naive_run(model: blob.Blob, inputs: dict[str, np.ndarray]) -> dict[str, list]:
-    """The outputs of a blob, from the naive ops."""
+    """The outputs of a blob without entries, from the naive ops."""
     length = len(next(iter(inputs.values())))
     values = {
         t.index: inputs[t.name].tolist() if t.name in inputs else [t.default_value] * length
         for t in model.inputs
     }
-    for op in model.ops:
-        x = {}
+    naive_ops(model.ops, values, 0)
+    return {t.name: values[t.index] for t in model.outputs}
+
+
+def naive_ops(ops: list[blob.Op], values: dict[int, list], position: int) -> None:
+    """Run ops at a position; values are changed."""
+    for op in ops:
+        x: dict = {"position of the run": position}
         for name, tensor in op.operands.items():
             if tensor is None:
                 x[name] = None
@@ -513,7 +535,22 @@ def naive_run(model: blob.Blob, inputs: dict[str, np.ndarray]) -> dict[str, list
                 x[name] = tensor.data.tolist()
         results = NAIVE[op.kind](op.params, x, op)
         values.update(zip((t.index for t in op.outputs), results, strict=True))
-    return {t.name: values[t.index] for t in model.outputs}
+
+
+def naive_session(model: blob.Blob, runs: list[tuple[str, dict]]) -> list[dict[str, list]]:
+    """The outputs of runs of entries one after another."""
+    states = {t.index: [[t.default_value] * t.dims[1]] * t.dims[0] for t in model.states}
+    position, outputs = 0, []
+    for name, inputs in runs:
+        entry = next(entry for entry in model.entries if entry.name == name)
+        values = dict(states)
+        values.update({t.index: inputs[t.name].tolist() for t in entry.inputs})
+        naive_ops(entry.ops, values, position)
+        states = {index: values[index] for index in states}
+        lengths = [len(inputs[t.name]) for t in entry.inputs if t.dynamic]
+        position += lengths[0]
+        outputs.append({t.name: values[t.index] for t in entry.outputs})
+    return outputs
 
 
 def work(model: blob.Blob, length: int) -> int:
@@ -555,6 +592,25 @@ def test_case(name):
         naive = naive_run(model, inputs)
         for name, value in outputs.items():
             assert value.tolist() == naive[name]
+
+
+@pytest.mark.parametrize("build", [pytest.param(build, id=n) for n, build in ENTRY_CASES])
+def test_entry_case(build):
+    """Runs of entries one after another agree with the naive implementation."""
+    data, runs = build()
+    model = read_blob(data)
+    length = max(len(x) for _, inputs in runs for x in inputs.values())
+    session = Session(model)
+    got = [session.run(entry, inputs) for entry, inputs in runs]
+    if work(model, length) < 60000:
+        for mine, naive in zip(got, naive_session(model, runs), strict=True):
+            assert {name: value.tolist() for name, value in mine.items()} == naive
+
+
+def test_most_entry_cases_are_small_enough():
+    """Else the test above would compare nothing."""
+    small = [work(read_blob(build()[0]), 9) < 60000 for _, build in ENTRY_CASES]
+    assert sum(small) > 0.9 * len(small)
 
 
 def test_cases_reach_every_op_and_edge():
@@ -623,7 +679,7 @@ def test_padding_does_not_matter():
         ({"ids": np.zeros(3, int), "types": np.array([0, 0, 2])}, r"types\[2\] = 2"),
         ({"ids": np.zeros(10, int)}, "length 10"),
         ({"ids": np.zeros(0, int)}, "length 0"),
-        ({"ids": np.zeros((1, 3), int)}, "one-dimensional"),
+        ({"ids": np.zeros((1, 3), int)}, r"has shape \(1, 3\), not \(1,\)"),
         ({"ids": np.zeros(3, int), "mask": np.zeros(2, int)}, "one length"),
         ({"mask": np.zeros(2, int)}, "'ids' is missing"),
         ({"ids": np.zeros(3, int), "extra": np.zeros(3, int)}, "unknown input 'extra'"),
@@ -673,7 +729,7 @@ def test_round_trip(rng):
             assert (want.data == have.data).all()
     assert [op.kind for op in got.ops] == ["EMBED"]
     assert got.ops[0].operands["out"] is got.tensors[-1]
-    assert got.ops[0].params == {"shift": 3}
+    assert got.ops[0].params == {"shift": 3, "positions": 0}
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (8, 8), (9, 7), (16, 24), (7, 17)])
@@ -765,90 +821,10 @@ def test_records_of_the_document(name, record):
 # ------------------------------------------------------------------- rules of section 4
 
 
-class Editor:
-    """A valid blob whose records can be changed; ``done`` makes the checksums right again."""
-
-    def __init__(self, data: bytes) -> None:
-        """Views of the records of a blob."""
-        self.data = bytearray(data)
-        self.header = np.frombuffer(self.data, fmt.HEADER, 1)
-        self.sections = np.frombuffer(self.data, fmt.SECTION, 5, 64)
-        self.offsets = [int(s["offset"]) for s in self.sections]
-        self.ops = np.frombuffer(self.data, fmt.OP, self.header[0]["op_count"], self.offsets[0])
-        count = self.header[0]["tensor_count"]
-        self.tensors = np.frombuffer(self.data, fmt.TENSOR, count, self.offsets[1])
-        model = read_blob(data)
-        self.tensor_numbers = {t.name: t.index for t in model.tensors}
-        self.op_numbers = {op.name: op.index for op in model.ops}
-
-    def tensor(self, tensor: str, /, **fields: object) -> np.void:
-        """Set fields of a tensor record, return it."""
-        record = self.tensors[self.tensor_numbers[tensor]]
-        for field, value in fields.items():
-            record[field] = value
-        return record
-
-    def shape(self, name: str, *dims: int) -> None:
-        """Give a tensor another shape, stride and size."""
-        record = self.tensor(name, rank=len(dims), dims=(*dims, *[1] * (4 - len(dims))))
-        if record["storage"] == fmt.Storage.WEIGHTS:
-            stride = int(np.prod(dims[1:]))
-        else:
-            stride = 1 if len(dims) == 1 else writer.up8(dims[1])
-        size = writer.NUMPY_DTYPES[fmt.Dtype(record["dtype"])].itemsize
-        record["row_stride"], record["bytes"] = stride, dims[0] * stride * size
-
-    def op(self, op: str, /, **fields: object) -> np.void:
-        """Set fields of an op record, return it."""
-        record = self.ops[self.op_numbers[op]]
-        for field, value in fields.items():
-            record[field] = value
-        return record
-
-    def operand(self, op: str, operand: str, tensor: str | int | None) -> None:
-        """Set an operand to a tensor by name or number, or to NONE."""
-        record = self.ops[self.op_numbers[op]]
-        place = fmt.OPERANDS[fmt.Op(record["kind"])].index(operand)
-        number = self.tensor_numbers[tensor] if isinstance(tensor, str) else tensor
-        record["operand"][place] = fmt.NONE if number is None else number
-
-    def param(self, op: str, name: str, value: int) -> None:
-        """Set a parameter."""
-        record = self.ops[self.op_numbers[op]]
-        record["param"][fmt.PARAMS[fmt.Op(record["kind"])].index(name)] = value
-
-    def weights(self, name: str) -> np.ndarray:
-        """The elements of a weights tensor, in place."""
-        record = self.tensor(name)
-        dims = record["dims"][: record["rank"]]
-        dtype = writer.NUMPY_DTYPES[fmt.Dtype(record["dtype"])]
-        start = self.offsets[4] + int(record["offset"])
-        return np.frombuffer(self.data, dtype, int(np.prod(dims)), start).reshape(dims)
-
-    def done(self) -> bytes:
-        """The bytes, with the checksums of the original places."""
-        for section, start in zip(self.sections, self.offsets, strict=True):
-            end = start + int(section["bytes"])
-            section["crc"] = zlib.crc32(self.data[start:end])
-        self.header[0]["header_crc"] = 0
-        self.header[0]["header_crc"] = zlib.crc32(self.data[:192])
-        return bytes(self.data)
-
-
 @cache
 def base_blob() -> bytes:
     """The tiny encoder with mean pooling."""
     return factory.tiny_encoder_blob(factory.Pool.MEAN)[0]
-
-
-def same_place(editor: Editor, name: str, other: str, shift: int = 0) -> None:
-    """Move an arena tensor to the place of another."""
-    editor.tensor(name, offset=editor.tensor(other)["offset"] + shift)
-
-
-def set_item(array: np.ndarray, index: object, value: int) -> None:
-    """array[index] = value, as an expression."""
-    array[index] = value
 
 
 BIG = 2**32 - 64
@@ -859,9 +835,10 @@ HIDDEN = "layer1.norm2.a"
 BROKEN: list[tuple[int, str, Callable[[Editor], object]]] = [
     (1, "magic", lambda e: set_item(e.data, 3, 0x44)),
     (1, "version_major", lambda e: set_item(e.header["version_major"], 0, 2)),
-    (1, "version_minor", lambda e: set_item(e.header["version_minor"], 0, 2)),
+    (1, "version_minor", lambda e: set_item(e.header["version_minor"], 0, 3)),
+    (15, "version_minor of entries", lambda e: set_item(e.header["version_minor"], 0, 2)),
     (1, "file_bytes", lambda e: set_item(e.header["file_bytes"], 0, len(e.data) + 64)),
-    (1, "reserved", lambda e: set_item(e.header["reserved"], (0, 5), 1)),
+    (1, "reserved", lambda e: set_item(e.header["reserved"], (0, 3), 1)),
     (1, "table padding", lambda e: set_item(e.data, 144, 1)),
     (1, "table padding end", lambda e: set_item(e.data, 191, 1)),
     (2, "section_count", lambda e: set_item(e.header["section_count"], 0, 4)),
@@ -878,6 +855,11 @@ BROKEN: list[tuple[int, str, Callable[[Editor], object]]] = [
     (3, "tensor_count 0", lambda e: set_item(e.header["tensor_count"], 0, 0)),
     (3, "tensor_count large", lambda e: set_item(e.header["tensor_count"], 0, 16385)),
     (3, "max_length 0", lambda e: set_item(e.header["max_length"], 0, 0)),
+    (15, "context without entries", lambda e: set_item(e.header["context"], 0, 1)),
+    (15, "entry_count without entries", lambda e: set_item(e.header["entry_count"], 0, 1)),
+    (17, "state without entries", lambda e: e.tensor("logits.scratch", flags=16)),
+    (17, "positions without entries", lambda e: e.param("embed.op", "positions", 1)),
+    (17, "CONTEXT without entries", lambda e: e.param(f"{CONTEXT}.op", "keys", 1)),
     (3, "max_length large", lambda e: set_item(e.header["max_length"], 0, 8193)),
     (3, "OPS size", lambda e: set_item(e.header["op_count"], 0, len(e.ops) + 2)),
     (3, "TENSORS size", lambda e: set_item(e.header["tensor_count"], 0, len(e.tensors) - 1)),
@@ -886,7 +868,7 @@ BROKEN: list[tuple[int, str, Callable[[Editor], object]]] = [
     (4, "dtype 0", lambda e: e.tensor("ids", dtype=0)),
     (4, "dtype 5", lambda e: e.tensor("ids", dtype=5)),
     (4, "storage", lambda e: e.tensor("ids", storage=2)),
-    (4, "flags", lambda e: e.tensor("ids", flags=3 + 16)),
+    (4, "flags", lambda e: e.tensor("ids", flags=3 + 32)),
     (4, "rank 0", lambda e: e.tensor("ids", rank=0)),
     (4, "rank 5", lambda e: e.tensor("embed.word", rank=5)),
     (4, "dim 0", lambda e: set_item(e.tensor(SCRATCH)["dims"], 0, 0)),
@@ -996,7 +978,7 @@ BROKEN: list[tuple[int, str, Callable[[Editor], object]]] = [
     (10, "multiplier_b", lambda e: e.param("layer0.add1.op", "multiplier_b", -1)),
     (10, "ADD shift 0", lambda e: e.param("layer0.add1.op", "shift", 0)),
     (10, "ADD shift 30", lambda e: e.param("layer0.add1.op", "shift", 30)),
-    (10, "POOL mode", lambda e: e.param("pooled.op", "mode", 2)),
+    (10, "POOL mode", lambda e: e.param("pooled.op", "mode", 3)),
     (10, "POOL multiplier", lambda e: e.param("pooled.op", "multiplier", 32768)),
     (10, "POOL shift", lambda e: e.param("pooled.op", "shift", 47)),
     (10, "POOL zero_point_in", lambda e: e.param("pooled.op", "zero_point_in", 32769)),

@@ -7,12 +7,14 @@
 #include "csc.h"
 #include "csc_crc.h"
 
+#define CSC_SCRATCH 2
+
 // What an op does with an operand, and what the operand must be.
 typedef struct {
   uint8_t storage;  // csc_storage_t
   uint8_t dtypes;   // bits 1 << csc_dtype_t of the dtypes allowed
   uint8_t rank;
-  uint8_t written;   // 1: an output or scratch
+  uint8_t written;   // 1: an output; CSC_SCRATCH: scratch, which never is a value
   uint8_t optional;  // 1: may be CSC_NONE
 } csc_operand_rule_t;
 

@@ -10,14 +10,14 @@ static int overlap(const csc_blob_tensor_t *a, const csc_blob_tensor_t *b) {
   return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
-// Does op `index` write into the place of `tensor`? 2: it writes the tensor itself.
+// Does op `index` write into the place of `tensor`? 2: it gives the tensor its value.
 static int writes_into(const csc_model_t *model, uint32_t index, uint32_t tensor) {
   const csc_blob_op_t *op = &model->ops[index];
   csc_op_rule_t rule = csc_op_rule(op->kind);
   int found = 0;
   for (uint32_t i = 0; i < rule.operand_count; i++) {
     if (!rule.operands[i].written || op->operand[i] == CSC_NONE) continue;
-    if (op->operand[i] == tensor) return 2;
+    if (op->operand[i] == tensor) return rule.operands[i].written == CSC_SCRATCH ? 1 : 2;
     if (overlap(&model->tensors[op->operand[i]], &model->tensors[tensor])) found = 1;
   }
   return found;

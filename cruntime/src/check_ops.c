@@ -15,6 +15,7 @@
 #define READ_OR_NONE(dtypes, rank) {CSC_STORAGE_ARENA, dtypes, rank, 0, 1}
 #define WRITE(dtypes, rank) {CSC_STORAGE_ARENA, dtypes, rank, 1, 0}
 #define WRITE_OR_NONE(dtypes, rank) {CSC_STORAGE_ARENA, dtypes, rank, 1, 1}
+#define SCRATCH(dtypes, rank) {CSC_STORAGE_ARENA, dtypes, rank, CSC_SCRATCH, 0}
 #define CONST(dtypes, rank) {CSC_STORAGE_WEIGHTS, dtypes, rank, 0, 0}
 #define CONST_OR_NONE(dtypes, rank) {CSC_STORAGE_WEIGHTS, dtypes, rank, 0, 1}
 
@@ -25,10 +26,10 @@ static const csc_operand_rule_t layernorm[] = {READ(I16, 2), CONST(I32, 2), WRIT
                                                CONST_OR_NONE(I32, 2), WRITE_OR_NONE(I8 | I16, 2)};
 static const csc_operand_rule_t gemm[] = {READ(I8 | I16, 2),  CONST(I8, 4),
                                           CONST(I32, 2),      CONST_OR_NONE(I8 | I16, 1),
-                                          WRITE(I8 | I16, 2), WRITE(I32, 2)};
+                                          WRITE(I8 | I16, 2), SCRATCH(I32, 2)};
 static const csc_operand_rule_t attention[] = {
-    READ(I8, 2),   READ(I8, 2),        READ(I8, 2), READ_OR_NONE(U8, 1),
-    CONST(I32, 2), WRITE(I8 | I16, 2), WRITE(U8, 1)};
+    READ(I8, 2),   READ(I8, 2),        READ(I8, 2),   READ_OR_NONE(U8, 1),
+    CONST(I32, 2), WRITE(I8 | I16, 2), SCRATCH(U8, 1)};
 static const csc_operand_rule_t add[] = {READ(I16, 2), READ(I16, 2), WRITE(I16, 2)};
 static const csc_operand_rule_t append[] = {READ(I8, 2), WRITE(I8, 2)};
 static const csc_operand_rule_t pool[] = {READ(I8 | I16, 2), READ_OR_NONE(U8, 1),
