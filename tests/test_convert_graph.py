@@ -16,7 +16,7 @@ from csc_convert.simplify import (
     drop_unused,
     fuse_activations,
     fuse_qkv,
-    hoist_first_row,
+    hoist_one_row,
     simplify,
 )
 
@@ -231,4 +231,4 @@ def test_first_row_of_a_classifier_comes_early(tmp_path):
 
 def test_first_row_stays_where_all_rows_are_an_output(tmp_path):
     graph = import_hf(tiny_bert.encoder(tmp_path / "m"))
-    assert ops(hoist_first_row(graph)) == ops(graph)
+    assert ops(hoist_one_row(graph)) == ops(graph)

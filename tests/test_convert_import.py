@@ -199,7 +199,7 @@ def test_pooling_auto_refuses(plain, settings):
 
 
 BAD_CONFIGS = [
-    ({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}, "GPT2LMHeadModel"),
+    ({"architectures": ["OPTForCausalLM"], "model_type": "opt"}, "OPTForCausalLM"),
     ({"architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),
     ({"architectures": []}, "architectures"),
     ({"model_type": "roberta"}, "roberta"),

@@ -90,10 +90,25 @@ def _conversion_facts(report: dict[str, Any]) -> list[list[str]]:
         ["longest sequence", str(report["max_length"])],
         ["wide GEMMs", ", ".join(report["wide"]) or "none"],
         ["worst output SQNR", f"{report['output_sqnr_db']:.1f} dB"],
-        ["agreement on calibration data", percent(report["agreement"])],
+        ["agreement of predictions", percent(report["agreement"])],
+        *_text_facts(report),
         *[[f"mean cosine of {name}", f"{value:.5f}"] for name, value in report["cosine"].items()],
         ["sequences calibrated", str(report["calibration_sequences"])],
         ["sequences measured", str(report["measured_sequences"])],
+    ]
+
+
+def _text_facts(report: dict[str, Any]) -> list[list[str]]:
+    """Return what is known of a model that generates text."""
+    found = report["perplexity"]
+    if found is None:
+        return []
+    return [
+        ["entries", ", ".join(report["entries"])],
+        ["context", str(report["context"])],
+        ["float32 perplexity", f"{found['float']:.3f}"],
+        ["integer perplexity", f"{found['integer']:.3f}"],
+        ["divergence of predictions", f"{found['divergence']:.5f} nats"],
     ]
 
 

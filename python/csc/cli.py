@@ -79,7 +79,14 @@ def main() -> None:
     required=True,
     help=".npz with input_ids [N, T] and, optionally, attention_mask, token_type_ids.",
 )
+@click.option(
+    "--held-out", type=click.Path(path_type=Path), help=".npz like it, which is measured instead."
+)
 @click.option("--max-length", type=int, help="Longest sequence; default: that of the calibration.")
+@click.option(
+    "--context", type=int, help="Longest text a GPT goes on with; default: all its positions."
+)
+@click.option("--score", is_flag=True, help="Adds the entry score: a GPT's logits of every token.")
 @click.option(
     "--pooling",
     type=click.Choice(["auto", "none", "cls", "mean"]),
@@ -103,18 +110,25 @@ def main() -> None:
 )
 @click.option("--min-sqnr", type=float, help="Fail below this SQNR (dB) of the worst output.")
 @click.option("--min-agreement", type=float, help="Fail below this share of equal predictions.")
+@click.option(
+    "--max-perplexity-increase",
+    type=float,
+    help="Fail if perplexity grows by more than this share.",
+)
 @json_option
 @_errors_end_with_2
-def convert(source: Path, output: Path, calibration: Path, max_length: int | None, pooling: str,
+def convert(source: Path, output: Path, calibration: Path, held_out: Path | None,
+            max_length: int | None, context: int | None, score: bool, pooling: str,
             wide: str, chip: str, min_sqnr: float | None, min_agreement: float | None,
-            json_file: str | None) -> None:  # fmt: skip
+            max_perplexity_increase: float | None, json_file: str | None) -> None:  # fmt: skip
     """Convert SOURCE, a Hugging Face directory or an .onnx file, to an integer-only blob."""
     console = _console(json_file)
     with tables.progress_bars(console) as progress:
         made = csc.convert(
-            source, output, calibration=calibration, max_length=max_length, pooling=pooling,
-            wide=wide, chip=chip, min_sqnr=min_sqnr, min_agreement=min_agreement,
-            progress=progress,
+            source, output, calibration=calibration, held_out=held_out, max_length=max_length,
+            context=context, score=score, pooling=pooling, wide=wide, chip=chip,
+            min_sqnr=min_sqnr, min_agreement=min_agreement,
+            max_perplexity_increase=max_perplexity_increase, progress=progress,
         )  # fmt: skip
     report = made.report.to_dict()
     for note in report["notes"]:

@@ -58,10 +58,11 @@ def _as_rows(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def check_ids(graph: Graph, arrays: Arrays) -> None:
-    """Every id is a row of its table, and T is no longer than the table of positions.
+    """Every id is a row of its table, T fits the table of positions, padding is where it can be.
 
     Raises ValueError with one sentence.
     """
+    _check_padding(graph, arrays)
     for node in graph.nodes:
         if node.op != "embed":
             continue
@@ -74,6 +75,19 @@ def check_ids(graph: Graph, arrays: Arrays) -> None:
                 f"sequences of {length} tokens are longer than the {positions} "
                 "positions of the model"
             )
+
+
+def _check_padding(graph: Graph, arrays: Arrays) -> None:
+    """Refuse more than the length of a sequence in a mask that no node reads."""
+    for item in graph.inputs:
+        if item.kind == "mask" and not graph.consumers(item.name):
+            visible = arrays[item.name] != 0
+            bad = np.flatnonzero((visible[:, 1:] & ~visible[:, :-1]).any(axis=1))
+            if len(bad):
+                raise ValueError(
+                    f"{item.name}[{bad[0]}] hides a token before a visible one; this model needs "
+                    "its padding behind the text"
+                )
 
 
 def _check_range(name: str, ids: np.ndarray, limit: int) -> None:

@@ -78,6 +78,17 @@ class Checkpoint:
         return array
 
 
+def refuse_surplus(checkpoint: Checkpoint, ignored: tuple[str, ...]) -> None:
+    """Refuse a checkpoint with tensors nobody has taken, but for names with these beginnings."""
+    surplus = [name for name in checkpoint.not_taken() if not name.startswith(ignored)]
+    if surplus:
+        raise BadCheckpoint(
+            f"{checkpoint.directory}: tensor {surplus[0]!r} has no place in the model that "
+            f"config.json describes ({len(surplus)} such tensors); config.json and weights do not "
+            "belong together."
+        )
+
+
 def _files(directory: Path) -> list[Path]:
     """Return the safetensors files of a directory, in the order of their names."""
     if (directory / SINGLE).is_file():

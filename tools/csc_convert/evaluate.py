@@ -10,6 +10,7 @@ import numpy as np
 from . import oracle
 from .batches import Arrays, lengths_of, visible_of
 from .graph import Graph, check
+from .language import Predictions
 from .lower import Plan
 from .reference import evaluate
 
@@ -50,7 +51,8 @@ class Measurement:
     """How far the integers are from the float model.
 
     tensors: by tensor name; cosines: of each row of each output; agreement: share of sequences
-    whose largest logit is the same, None without logits.
+    whose largest logit is the same, of tokens where there are logits for each, None without logits;
+    predictions: of a model that tells the next token.
     """
 
     sequences: int
@@ -58,6 +60,7 @@ class Measurement:
     tensors: dict[str, Tally] = field(default_factory=dict)
     cosines: dict[str, list[float]] = field(default_factory=dict)
     agreements: list[bool] = field(default_factory=list)
+    predictions: Predictions | None = None
 
     @property
     def sqnr_db(self) -> float:
@@ -83,13 +86,20 @@ def measure(
     arrays: Arrays,
     numbers: np.ndarray,
     progress: Progress | None = None,
+    entry: str | None = None,
 ) -> Measurement:
-    """Run the sequences with these numbers through the oracle and the float model."""
+    """Run the sequences with these numbers through the oracle and the float model.
+
+    entry: the entry of the blob that computes what the graph does.
+    """
     parsed = oracle.read_blob(blob)
     visible = visible_of(graph, arrays)
     lengths = lengths_of(visible)
     tokens = {name: shape.tokens for name, shape in check(graph, after="lowering").items()}
+    names = {tensor.name for tensor in parsed.inputs}
     result = Measurement(len(numbers), list(graph.outputs))
+    if graph.generates:
+        result.predictions = Predictions()
     for done, number in enumerate(numbers):
         length = lengths[number]
         inputs = {name: array[number, :length] for name, array in arrays.items()}
@@ -99,10 +109,14 @@ def measure(
             {name: array[None] for name, array in inputs.items()},
             observer=wanted.__setitem__,
         )
-        found = oracle.run(parsed, inputs, trace=True)
+        given = {name: array for name, array in inputs.items() if name in names}
+        found = oracle.run(parsed, given, trace=True, entry=entry)
         for name, value in plan.values.items():
             rows = visible[number, :length] if tokens[value] else slice(None)
             _compare(result, plan, name, wanted[value][0][rows], found[name][rows])
+        if result.predictions:
+            real = plan.encodings[LOGITS].decode(found[LOGITS])
+            result.predictions.add(inputs["input_ids"], wanted[LOGITS][0], real)
         if progress:
             progress("measure", done + 1, len(numbers))
     return result

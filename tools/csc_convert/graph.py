@@ -20,7 +20,8 @@ from .errors import GraphError
 class Input:
     """An input of the model: one number per token.
 
-    kind: "ids" (int32 row numbers) or "mask" (uint8, a token is visible where it is not 0).
+    kind: "ids" (int32 row numbers) or "mask" (uint8, a token is visible where it is not 0).  A mask
+    that no node reads is no input of the blob; it tells which tokens of calibration data count.
     default: the value of an input that is left out; None where it must be given.
     """
 
@@ -54,6 +55,11 @@ class Graph:
     nodes: list[Node]
     outputs: list[str]
     metadata: dict = field(default_factory=dict)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model tells the next token: its blob has entries, positions and states."""
+        return "context" in self.metadata
 
     def consumers(self, value: str) -> list[Node]:
         """Return the nodes that read a value, in order."""
@@ -151,9 +157,9 @@ def _add_shape(_node: Node, inputs: list[Shape]) -> Shape:
 
 def _pool_shape(node: Node, inputs: list[Shape]) -> Shape:
     mode = node.attributes["mode"]
-    _need(mode in ("first", "mean"), f"mode {mode!r} is unknown")
+    _need(mode in ("first", "mean", "last"), f"mode {mode!r} is unknown")
     _need(inputs[0].tokens, "the operand must have one row per token")
-    _need(mode == "mean" or len(inputs) == 1, "mode first takes no mask")
+    _need(mode == "mean" or len(inputs) == 1, f"mode {mode} takes no mask")
     return Shape("rows", False, inputs[0].width)
 
 
@@ -167,7 +173,10 @@ RULES: dict[str, _Rule] = {
         ("rows", "rows", "rows", "mask"),
         3,
         {},
-        {"heads": int, "head_dim": int, "q_column?": int, "k_column?": int, "v_column?": int},
+        {
+            **{"heads": int, "head_dim": int, "causal?": bool},
+            **{"q_column?": int, "k_column?": int, "v_column?": int},
+        },
         _attention_shape,
     ),
     "activation": _Rule(("rows",), 1, {}, {"function": str}, _activation_shape),

@@ -1,4 +1,4 @@
-"""Imports BERT encoders from Hugging Face directories.
+"""Imports BERT encoders from Hugging Face directories; GPT-2 has its own module.
 
 Names of values: "embeddings.sum" and "embeddings", then per layer i "layer.i." with
 "attention.query", ".key", ".value", ".context", ".output", ".sum", ".norm", "ffn.hidden",
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .checkpoint import Checkpoint
-from .errors import BadCheckpoint, UnsupportedModel
+from .checkpoint import Checkpoint, read_json, refuse_surplus
+from .errors import UnsupportedModel
 from .graph import Graph, Input, Node, check
-from .hf_config import Config, read_config, resolve_pooling
+from .hf_config import Config, is_gpt2, read_config, resolve_pooling
+from .hf_gpt2 import import_gpt2
 
 POOLINGS = ("auto", "none", "cls", "mean")
 IDS, TYPES, MASK = "input_ids", "token_type_ids", "attention_mask"
@@ -32,12 +33,20 @@ def import_hf(directory: str | Path, pooling: str = "auto") -> Graph:
     directory = Path(directory)
     if pooling not in POOLINGS:
         raise UnsupportedModel(f"pooling must be one of {', '.join(POOLINGS)}, not {pooling!r}.")
-    config = read_config(directory / "config.json")
+    path = directory / "config.json"
+    if is_gpt2(read_json(path)):
+        graph = import_gpt2(directory, pooling)
+    else:
+        graph = _import_bert(directory, read_config(path), pooling)
+    check(graph, after="import")
+    return graph
+
+
+def _import_bert(directory: Path, config: Config, pooling: str) -> Graph:
     checkpoint = Checkpoint(directory)
     _normalise_names(checkpoint)
     graph = _Builder(config, checkpoint).build(resolve_pooling(directory, pooling))
-    _refuse_surplus(checkpoint)
-    check(graph, after="import")
+    refuse_surplus(checkpoint, _IGNORED)
     return graph
 
 
@@ -49,16 +58,6 @@ def _normalise_names(checkpoint: Checkpoint) -> None:
             new = new.replace(".gamma", ".weight").replace(".beta", ".bias")
         if new != name:
             checkpoint.rename(name, new)
-
-
-def _refuse_surplus(checkpoint: Checkpoint) -> None:
-    surplus = [name for name in checkpoint.not_taken() if not name.startswith(_IGNORED)]
-    if surplus:
-        raise BadCheckpoint(
-            f"{checkpoint.directory}: tensor {surplus[0]!r} has no place in the model that "
-            f"config.json describes ({len(surplus)} such tensors); config.json and weights do not "
-            "belong together."
-        )
 
 
 class _Builder:

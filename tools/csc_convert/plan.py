@@ -6,21 +6,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import blob_format as fmt
-from .blob_writer import OpSpec, TensorSpec, align
+from .blob_writer import EntrySpec, OpSpec, TensorSpec, align
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """A tensor is alive from the op `first` to the op `last`, both included."""
+    """A tensor is alive from the op `first` to the op `last`, both included.
+
+    later: more such spans, in the entries behind the first one that has the tensor.
+    """
 
     name: str
     size: int
     first: int
     last: int
+    later: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """All spans in which the tensor is alive."""
+        return ((self.first, self.last), *self.later)
+
+    def alive(self, op: int) -> bool:
+        """Whether the tensor is alive at an op."""
+        return any(first <= op <= last for first, last in self.spans)
 
     def meets(self, other: Lifetime) -> bool:
         """Whether both are alive at some op."""
-        return self.first <= other.last and other.first <= self.last
+        return any(
+            first <= other_last and other_first <= last
+            for first, last in self.spans
+            for other_first, other_last in other.spans
+        )
 
 
 @dataclass(frozen=True)
@@ -32,37 +49,52 @@ class Arena:
     lower_bound: int
 
 
-def lifetimes(tensors: Sequence[TensorSpec], ops: Sequence[OpSpec]) -> list[Lifetime]:
+def lifetimes(
+    tensors: Sequence[TensorSpec], ops: Sequence[OpSpec], entries: Sequence[EntrySpec] = ()
+) -> list[Lifetime]:
     """When each arena tensor is alive.
 
-    Inputs live from the first op, outputs to the last, and all stay apart from what an op that
-    reads them writes.
+    Inputs live from the first op of an entry, outputs to its last, states always, and all stay
+    apart from what an op that reads them writes.
     """
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
+    arena = {t.name: t for t in tensors if t.storage == fmt.Storage.ARENA}
+    spans: dict[str, list[tuple[int, int]]] = {name: [] for name in arena}
+    start = end = 0
+    for count in [entry.op_count for entry in entries] or [len(ops)]:
+        for name, (first, last) in _uses(ops[start : start + count]).items():
+            if name in arena:
+                flags = arena[name].flags
+                first = 0 if flags & fmt.Flag.INPUT else first
+                last = count if flags & fmt.Flag.OUTPUT else last
+                spans[name].append((end + first, end + last))
+        start += count
+        end += count + 1
+    for name, tensor in arena.items():
+        if tensor.flags & fmt.Flag.STATE:
+            spans[name] = [(0, end)]
+    found = {name: spans[name] or [(0, 0)] for name in arena}
+    return [
+        Lifetime(name, align(tensor.bytes), *found[name][0], tuple(found[name][1:]))
+        for name, tensor in arena.items()
+    ]
+
+
+def _uses(ops: Sequence[OpSpec]) -> dict[str, tuple[int, int]]:
+    """Return the first and the last op that has each tensor as an operand."""
+    found: dict[str, tuple[int, int]] = {}
     for index, op in enumerate(ops):
         for name in op.operands.values():
-            first.setdefault(name, index)
-            last[name] = index
-    result = []
-    for tensor in tensors:
-        if tensor.storage != fmt.Storage.ARENA:
-            continue
-        begin, end = first.get(tensor.name, 0), last.get(tensor.name, 0)
-        if tensor.flags & fmt.Flag.INPUT:
-            begin = 0
-        if tensor.flags & fmt.Flag.OUTPUT:
-            end = len(ops)
-        result.append(Lifetime(tensor.name, align(tensor.bytes), begin, end))
-    return result
+            found[name] = (found.get(name, (index, index))[0], index)
+    return found
 
 
 def lower_bound(items: Sequence[Lifetime]) -> int:
     """Return the most bytes alive at one op: no arena is smaller."""
     return max(
         (
-            sum(item.size for item in items if item.first <= start.first <= item.last)
+            sum(item.size for item in items if item.alive(first))
             for start in items
+            for first, _ in start.spans
         ),
         default=0,
     )
@@ -102,9 +134,11 @@ def _place_in_order(order: Sequence[Lifetime]) -> tuple[dict[str, int], int]:
     )
 
 
-def plan_arena(tensors: Sequence[TensorSpec], ops: Sequence[OpSpec]) -> Arena:
+def plan_arena(
+    tensors: Sequence[TensorSpec], ops: Sequence[OpSpec], entries: Sequence[EntrySpec] = ()
+) -> Arena:
     """Place all arena tensors; sets their offsets."""
-    arena = place(lifetimes(tensors, ops))
+    arena = place(lifetimes(tensors, ops, entries))
     for tensor in tensors:
         if tensor.storage == fmt.Storage.ARENA:
             tensor.offset = arena.offsets[tensor.name]

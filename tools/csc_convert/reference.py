@@ -53,10 +53,12 @@ def _heads(node: Node, name: str, x: np.ndarray) -> np.ndarray:
     return part.reshape(*x.shape[:2], heads, head_dim).transpose(0, 2, 1, 3)
 
 
-def _softmax(scores: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
+def _softmax(scores: np.ndarray, visible: np.ndarray | None, causal: bool) -> np.ndarray:
     """Softmax over visible keys, in place; rows without any visible key become 0."""
     if visible is not None:
         np.copyto(scores, -np.inf, where=~visible[:, None, None, :])
+    if causal:
+        np.copyto(scores, -np.inf, where=~np.tri(scores.shape[-1], dtype=bool))
     top = scores.max(axis=-1, keepdims=True)
     np.copyto(top, 0, where=np.isneginf(top))
     scores -= top
@@ -72,14 +74,15 @@ def _attention(
     keys = np.ascontiguousarray(_heads(node, "k", k).transpose(0, 1, 3, 2))
     scores = _heads(node, "q", q) @ keys
     scores *= np.float32(node.attributes["head_dim"] ** -0.5)
-    weights = _softmax(scores, None if mask is None else mask != 0)
+    causal = node.attributes.get("causal", False)
+    weights = _softmax(scores, None if mask is None else mask != 0, causal)
     context = (weights @ _heads(node, "v", v)).transpose(0, 2, 1, 3)
     return context.reshape(*context.shape[:2], -1)
 
 
 def _pool(node: Node, x: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    if node.attributes["mode"] == "first":
-        return x[:, :1]
+    if node.attributes["mode"] != "mean":
+        return x[:, :1] if node.attributes["mode"] == "first" else x[:, -1:]
     if mask is None:
         return x.mean(axis=1, keepdims=True)
     visible = (mask != 0).astype(x.dtype)

@@ -44,6 +44,9 @@ class Report:
     arena_lower_bound: the most bytes alive at once, which no placement can undercut;
     calibration_sequences, measured_sequences: how many were calibrated on and measured;
     notes: what the importer understood otherwise than the file says.
+    context, entries: of a model that generates text, else 0 and none;
+    perplexity: of such a model, "float" and "integer", and "divergence", the mean distance of their
+    predictions in nats.
     """
 
     rows: tuple[Row, ...]
@@ -59,11 +62,14 @@ class Report:
     calibration_sequences: int
     measured_sequences: int
     notes: tuple[str, ...] = ()
+    context: int = 0
+    entries: tuple[str, ...] = ()
+    perplexity: dict[str, float] | None = None
 
     def to_dict(self) -> dict:
         """Build a dict for JSON; the keys are the names of the fields."""
         result = asdict(self)
-        result["wide"] = list(self.wide)
+        result["wide"], result["entries"] = list(self.wide), list(self.entries)
         result["notes"] = list(self.notes)
         result["rows"] = [{**row, "shape": list(row["shape"])} for row in result["rows"]]
         return result
@@ -98,17 +104,32 @@ def make_report(
         calibration_sequences=calibration_sequences,
         measured_sequences=measured.sequences,
         notes=notes,
+        context=plan.context,
+        entries=tuple(entry.name for entry in plan.entries),
+        perplexity=_perplexity(measured),
     )
+
+
+def _perplexity(measured: Measurement) -> dict[str, float] | None:
+    if measured.predictions is None:
+        return None
+    exact, found = measured.predictions.perplexities
+    return {
+        "float": exact,
+        "integer": found,
+        "divergence": measured.predictions.mean_divergence,
+    }
 
 
 def _rows(plan: Plan, measured: Measurement, weights: dict[str, int]) -> tuple[Row, ...]:
     tensors = {tensor.name: tensor for tensor in plan.tensors}
     rows = []
-    for op in plan.ops:
+    for op in plan.ops[: plan.entries[0].op_count] if plan.entries else plan.ops:
         own = sum(weights.get(name, 0) for name in op.operands.values())
         wide = op.kind == fmt.Op.GEMM and tensors[op.operands["x"]].dtype == fmt.Dtype.INT16
         for name in [op.operands[key] for key in _RESULTS if key in op.operands]:
-            tally = measured.tensors[name]
+            # A row that POOL took is as far from the float model as the rows it was taken from.
+            tally = measured.tensors.get(name) or measured.tensors[name.removesuffix(".last")]
             rows.append(
                 Row(
                     op.name,

@@ -120,11 +120,12 @@ def _bias(linear: Node) -> np.ndarray:
     return linear.weights.get("bias", zeros)
 
 
-def hoist_first_row(graph: Graph) -> Graph:
-    """Take the first row as early as possible.
+def hoist_one_row(graph: Graph) -> Graph:
+    """Take the first or the last row as early as possible.
 
-    A classifier reads only the first row of the last layer; nodes that work on each row alone then
-    need to compute only that row: the whole feed-forward part of the last layer.
+    A classifier reads only the first row of the last layer, a model that generates text only the
+    last; nodes that work on each row alone then need to compute only that row: the whole
+    feed-forward part of the last layer.
     """
     while True:
         moved = next((new for node in graph.nodes if (new := _hoist(graph, node))), None)
@@ -138,34 +139,35 @@ def _hoist(graph: Graph, producer: Node) -> Graph | None:
     value = producer.output
     pools = graph.consumers(value)
     hoistable = producer.op in _ROW_WISE and value not in graph.outputs and pools
-    if not hoistable or any(
-        node.op != "pool" or node.attributes["mode"] != "first" for node in pools
-    ):
+    if not hoistable or any(node.op != "pool" for node in pools):
+        return None
+    modes = {pool.attributes["mode"] for pool in pools}
+    if modes not in ({"first"}, {"last"}):
         return None
     if sum(pool.output in graph.outputs for pool in pools) > 1:
         return None
     result = next((pool.output for pool in pools if pool.output in graph.outputs), value)
     renamed = {pool.output: result for pool in pools}
     nodes = [node for node in graph.nodes if not any(node is pool for pool in pools)]
-    nodes, firsts = _with_pools_before(nodes, producer)
-    moved = replace(producer, inputs=firsts, outputs=[result])
+    nodes, rows = _with_pools_before(nodes, producer, modes.pop())
+    moved = replace(producer, inputs=rows, outputs=[result])
     nodes = [moved if node is producer else node for node in nodes]
     return _rewired(graph, nodes, renamed)
 
 
-def _with_pools_before(nodes: list[Node], reader: Node) -> tuple[list[Node], list[str]]:
+def _with_pools_before(nodes: list[Node], reader: Node, mode: str) -> tuple[list[Node], list[str]]:
     """Put pools of the reader's inputs before it; returns the nodes and the pooled names.
 
     A pool that an earlier move made further down moves up.
     """
-    firsts = [f"{value}.first" for value in reader.inputs]
+    rows = [f"{value}.{mode}" for value in reader.inputs]
     place = next(i for i, node in enumerate(nodes) if node is reader)
     before, after = nodes[:place], nodes[place:]
-    after = [node for node in after if node.output not in firsts]
-    for value, name in zip(reader.inputs, firsts, strict=True):
+    after = [node for node in after if node.output not in rows]
+    for value, name in zip(reader.inputs, rows, strict=True):
         if all(node.output != name for node in before):
-            before.append(Node("pool", name, [value], [name], {"mode": "first"}))
-    return before + after, firsts
+            before.append(Node("pool", name, [value], [name], {"mode": mode}))
+    return before + after, rows
 
 
 def drop_unused(graph: Graph) -> Graph:
@@ -183,6 +185,6 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     drop_identities,
     fuse_activations,
     fuse_qkv,
-    hoist_first_row,
+    hoist_one_row,
     drop_unused,
 )
