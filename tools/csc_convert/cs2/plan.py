@@ -12,7 +12,7 @@ from csc_convert import blob_format as fmt
 from csc_convert import cs2_format as cs2
 from csc_convert.blob_writer import align, with_plan
 from csc_convert.errors import NoPlan
-from csc_convert.oracle import Blob, OracleError, read_blob
+from csc_convert.oracle import Blob, Op, OracleError, read_blob
 
 from .encode import encode
 from .lower import Lowering, Settings
@@ -135,7 +135,19 @@ def _read(blob: bytes, chip: str) -> Blob:
         raise NoPlan(f"The blob is not valid: {error}.") from None
     if model.entries:
         raise NoPlan("The blob has entries and states, and there are no plans for those yet.")
+    for op in model.ops:
+        _check_op(op)
     return model
+
+
+def _check_op(op: Op) -> None:
+    """Refuse what came with version 1.2 of the format."""
+    if op.kind == "POOL" and op.params["mode"] == fmt.Pool.LAST:
+        raise NoPlan(f"{op.place}: there are no plans with a POOL of the last row yet.")
+    if op.kind == "ATTENTION":
+        k = op.operands["k"]
+        if op.params["causal"] or k is None or not k.dynamic:
+            raise NoPlan(f"{op.place}: there are no plans with causal or other keys yet.")
 
 
 def _check_arguments(model: Blob, length: int, sram_bytes: int) -> None:
