@@ -500,9 +500,11 @@ static const csc_request_t requests[] = {
 // Whether a body has a size the request allows; says it in *outcome if not.
 static int is_body(const csc_request_t *request, uint32_t bytes, csc_outcome_t *outcome) {
   uint32_t least = request->fixed + (request->data == SOME_DATA ? 1u : 0u);
-  int has_data = request->data != NO_DATA && bytes >= least;
-  if (bytes == request->least || bytes == least || has_data) return 1;
-  *outcome = bad(CSC_FRAME_STATUS_BODY, bytes < request->least ? request->least : least, bytes);
+  int has_older = request->least < request->fixed;
+  if (bytes == least || (bytes > least && request->data != NO_DATA)) return 1;
+  if (has_older && bytes == request->least) return 1;
+  int is_older = has_older && bytes < request->least;
+  *outcome = bad(CSC_FRAME_STATUS_BODY, is_older ? request->least : least, bytes);
   return 0;
 }
 

@@ -196,6 +196,7 @@ class Builder:
         dtype: Dtype,
         mask: str | None = None,
         zero_point: int = 0,
+        causal: bool = False,
     ) -> str:
         """ATTENTION -> [T][heads * head_dim]."""
         operands = dict(zip("qkv", qkv, strict=True))
@@ -206,6 +207,7 @@ class Builder:
         operands["out"] = self.rows(name, dtype, heads * head_dim)
         operands["scratch"] = self.scratch(f"{name}.scratch", Dtype.UINT8, (size,))
         params = {"heads": heads, "head_dim": head_dim, "zero_point": zero_point}
+        params["causal"] = int(causal)
         params |= {f"{x}_column": column for x, column in zip("qkv", columns, strict=True)}
         self.ops.append(OpSpec(Op.ATTENTION, f"{name}.op", operands, params))
         return name
@@ -487,6 +489,7 @@ def attention_blob(
     requant: str = "random",
     zero_point: int = 0,
     seed: int = 0,
+    causal: bool = False,
 ) -> Case:
     """An ATTENTION; ``layout``: fused (one tensor q | k | v), separate, gaps (odd columns)."""
     rng = np.random.default_rng([seed, heads, head_dim])
@@ -519,6 +522,7 @@ def attention_blob(
         out_dtype,
         "mask" if mask is not None else None,
         zero_point,
+        causal,
     )
     return model.build(out), inputs
 
@@ -908,6 +912,10 @@ def attention_cases() -> list[tuple[str, Callable]]:
     for zero_point in (-32768, -128, 11, 32768):
         for mask in ("tail", "hidden"):
             cases.append(case(attention_blob, 2, 4, zero_point=zero_point, mask=mask))
+    for mask in (None, "tail", "holes", "last"):
+        for rows in (1, 8, 9, 23):
+            cases.append(case(attention_blob, 2, 7, max_length=rows, mask=mask, causal=True))
+    cases.append(case(attention_blob, 3, 9, length=4, causal=True, layout="gaps"))
     cases.append(case(attention_blob, 256, 1, length=3))
     cases.append(
         case(attention_blob, 1, 1024, max_length=3, layout="separate", data="min", mask="tail")

@@ -49,7 +49,7 @@ typedef struct {
   uint32_t bytes;  // size in bytes: dims[0] * row_stride * element size
   uint32_t scale;  // bits of a float32: real = (q - zero_point) * scale; 0 = no such scale
   int32_t zero_point;  // see scale
-  int32_t default_value;  // value of an optional input that is left out
+  int32_t default_value;  // of an optional input that is left out, of a state after a reset
   uint32_t reserved[4];  // 0
 } csc_blob_tensor_t;
 _Static_assert(sizeof(csc_blob_tensor_t) == 64, "tensor");

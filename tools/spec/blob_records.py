@@ -119,7 +119,7 @@ TENSOR = [
     ("bytes", "u32", 1, "size in bytes: dims[0] * row_stride * element size"),
     ("scale", "u32", 1, "bits of a float32: real = (q - zero_point) * scale; 0 = no such scale"),
     ("zero_point", "i32", 1, "see scale"),
-    ("default_value", "i32", 1, "value of an optional input that is left out"),
+    ("default_value", "i32", 1, "of an optional input that is left out, of a state after a reset"),
     ("reserved", "u32", 4, "0"),
 ]
 
