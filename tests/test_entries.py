@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import csc
+from blob_editor import Editor
 from blob_factory import tiny_encoder_blob
+from csc._backend import BACKENDS as BACKEND_CLASSES
 from csc_convert import NoPlan, oracle, plan_chip
+from csc_convert.oracle import read_blob
 from entry_factory import ENTRY_CASES, cached_attention_blob, decoder_blob
 
 BACKENDS = csc.backends()
@@ -38,6 +41,31 @@ def test_runs_one_after_another(build, backend):
         assert session.position == position
         assert_same(session.run(entry, inputs, raw=True), wanted)
         position += len(next(iter(inputs.values())))
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if BACKEND_CLASSES[name].shares_ops])
+@pytest.mark.parametrize(
+    "build",
+    [pytest.param(build, id=name) for name, build in ENTRY_CASES[:: len(ENTRY_CASES) // 40]],
+)
+def test_threads_share_the_ops_of_an_entry(build, backend, threads):
+    blob, runs, expected = expected_of(build)
+    session = csc.load(blob, threads=threads).session(backend=backend)
+    for (entry, inputs), wanted in zip(runs, expected, strict=True):
+        assert_same(session.run(entry, inputs, raw=True), wanted)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("lengths", [(70, 1, 90, 3), (33, 32, 31, 64, 1)])
+@pytest.mark.parametrize("causal", [True, False])
+def test_many_rows_and_keys(causal, lengths, backend):
+    """A SIMD backend may take many rows and many keys at a time."""
+    blob, runs = cached_attention_blob(2, 20, 170, lengths, causal=causal)
+    expected = oracle.Session(blob)
+    session = csc.load(blob).session(backend=backend, threads=3)
+    for run in runs:
+        assert_same(session.run(*run, raw=True), expected.run(*run))
 
 
 def test_states_matter():
@@ -188,6 +216,28 @@ def test_models_without_entries_have_no_session():
 def test_there_is_no_plan():
     with pytest.raises(NoPlan, match="has entries and states"):
         plan_chip(decoder_blob()[0])
+
+
+def causal_encoder(length=9):
+    """A model without entries whose attention is causal all the same."""
+    blob, inputs = tiny_encoder_blob(length=length)
+    editor = Editor(blob)
+    for op in read_blob(blob).ops:
+        if op.kind == "ATTENTION":
+            editor.param(op.name, "causal", 1)
+    return editor.done(), inputs
+
+
+@pytest.mark.parametrize("length", [1, 8, 9])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_causal_without_entries(backend, length):
+    blob, inputs = causal_encoder(length)
+    assert_same(csc.infer(blob, inputs, raw=True, backend=backend), oracle.run(blob, inputs))
+
+
+def test_there_is_no_plan_for_causal_attention():
+    with pytest.raises(NoPlan, match=r"\(ATTENTION\) is causal"):
+        plan_chip(causal_encoder()[0])
 
 
 @pytest.mark.parametrize("backend", ["host", "cs2"])
