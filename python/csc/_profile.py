@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from csc._energy import cs1_energy
 from csc._face import Face
+from csc._macs import macs_of
 from csc._parameters import Parameters
 from csc._parameters import make as make_parameters
 from csc._profile_cs2 import (
@@ -27,7 +28,7 @@ from csc._profile_cs2 import (
     planned_for,
     why_portable,
 )
-from csc.blob import OpInfo, TensorInfo
+from csc.blob import OpInfo
 from csc.device import Device
 from csc.errors import InputError
 from csc.model import Model, load
@@ -154,21 +155,6 @@ class Report:
         scale = 1e6 / self.clock_hz
         place = {"ph": "X", "pid": 1, "tid": row, "ts": start * scale, "dur": clocks * scale}
         return {"name": name, **place, "args": figures}
-
-
-def macs_of(op: OpInfo, tensors: list[TensorInfo], length: int) -> int:
-    """Return the multiplications an op's definition asks for in a run of `length`."""
-
-    def shape(operand: str) -> list[int]:
-        dims = tensors[op.operands[operand]].shape
-        return [length if dim is None else dim for dim in dims]
-
-    if op.kind == "GEMM":
-        rows, depth = shape("x")
-        return rows * depth * shape("out")[1]
-    if op.kind == "ATTENTION":
-        return 2 * shape("q")[0] * shape("k")[0] * op.params["heads"] * op.params["head_dim"]
-    return 0
 
 
 def _bound(model: Face, chip: str, length: int) -> int:

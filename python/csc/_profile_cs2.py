@@ -14,6 +14,7 @@ from typing import Any
 from csc._cs2 import ENGINES
 from csc._energy import area_mm2, constants_dict, cs2_energy
 from csc._face import Face
+from csc._macs import macs_of
 from csc._parameters import Parameters
 from csc._timeline import (
     STARTING,
@@ -305,8 +306,6 @@ def _read_once(op: OpInfo, tensor: TensorInfo, length: int) -> int:
 
 def bound_of(model: Face, parameters: Parameters, length: int) -> Bound:
     """Return the bound of a run of `length`."""
-    from csc._profile import macs_of
-
     macs = sum(macs_of(op, model.tensors, length) for op in model.ops)
     read: dict[int, int] = {}
     for op in model.ops:
@@ -382,8 +381,6 @@ def make_report(
     model: Face, parameters: Parameters, length: int, run: ChipRun, reason: str | None
 ) -> Cs2Report:
     """Put a run in order."""
-    from csc._profile import macs_of
-
     known = [(op.name, op.kind, macs_of(op, model.tensors, length)) for op in model.ops]
     commands = read_commands(run.events, run.origin, run.origin + run.clocks)
     if not run.planned:
